@@ -1,0 +1,18 @@
+# Two commands: `make study` reproduces the tables and figures, `make test` runs every check.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: study test
+
+study: .venv/installed
+	$(BIN)/python -m bokehlib study
+
+test: .venv/installed
+	$(BIN)/python -m pytest
+
+.venv/installed: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Python 3.11 or later is needed; found $$($(PYTHON) --version 2>&1); set PYTHON=python3.11" >&2; exit 2; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[study,dev]'
+	@touch $@

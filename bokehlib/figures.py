@@ -1,0 +1,161 @@
+"""The study's figures: measurements or pictures in, a matplotlib figure out; no file is read.
+
+One style for all: sizes in inches as printed, text of 8 points, colours of `study.METHODS`.
+Figures are made without pyplot, so that no window system and no global state takes part.
+"""
+
+import textwrap
+from typing import Any
+
+import matplotlib
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from bokehlib import study
+
+COLUMN, PAGE = 3.4, 7.0  # width of a column and of a page, in inches
+TALLEST, GAP, TITLE = 2.6, 0.06, 0.16  # of a strip: row height, gap, room for titles, in inches
+STYLE: dict[Any, Any] = {
+    "font.size": 8,
+    "axes.titlesize": 8,
+    "axes.labelsize": 8,
+    "xtick.labelsize": 7,
+    "ytick.labelsize": 7,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.linewidth": 0.6,
+    "lines.linewidth": 1.4,
+    "svg.hashsalt": "bokehlib",  # else every run names its clip paths differently
+}
+
+
+# --- Fig. 7 ----------------------------------------------------------------------------------
+
+
+def robustness(scores: pd.DataFrame) -> Figure:
+    """Fig. 7: PSNR and LPIPS-Alex against the error of the disparity, a line a method.
+
+    The line is the median over the images, the band spans the quartiles. A method appears once
+    it has perturbed measurements; its radius 0 comes from the exact ones of the same lens.
+
+    Args:
+        scores: as read by `results.read_scores`, of one data set.
+    """
+    radius = pd.to_numeric(scores["perturbation"], errors="coerce")
+    scores = scores.assign(radius=radius).dropna(subset="radius")
+    perturbed = scores[scores["radius"] != 0]
+    if perturbed.empty:
+        return absent("No method has been measured under perturbed disparity.", COLUMN)
+    pairs = perturbed[["method", "blur"]].drop_duplicates()
+    curves = scores.merge(pairs, on=["method", "blur"])
+    panels = {"psnr": "PSNR (dB) ↑", "lpips_alex": "LPIPS-Alex ↓"}
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(COLUMN, 3.9), layout="constrained", facecolor="white")
+        for axes, (metric, label) in zip(
+            figure.subplots(2, 1, sharex=True), panels.items(), strict=True
+        ):
+            _curves(axes, curves, metric)
+            axes.set_ylabel(label)
+        axes.set_xlabel(
+            "disparity eroded (−) or dilated (+) by … pixels\nline: median, band: quartiles"
+        )
+        axes.set_xticks(sorted(curves["radius"].unique()))
+    return figure
+
+
+def _curves(axes: Axes, curves: pd.DataFrame, metric: str) -> None:
+    ends = []
+    for name in [m for m in study.METHODS if m in set(curves["method"])]:
+        method = study.METHODS[name]
+        groups = curves[curves["method"] == name].groupby("radius")[metric]
+        low, middle, high = (groups.quantile(q).dropna() for q in (0.25, 0.5, 0.75))
+        axes.fill_between(low.index, low, high, color=method.colour, alpha=0.2, linewidth=0)
+        axes.plot(middle.index, middle, color=method.colour, marker="o", markersize=2.5)
+        ends += [(float(value), method) for value in middle.tail(1)]
+    if not ends:
+        axes.text(0.5, 0.5, "not run", transform=axes.transAxes, ha="center", va="center")
+    _label_ends(axes, sorted(ends, key=lambda end: end[0]), curves["radius"].max())
+
+
+def _label_ends(axes: Axes, ends: list[tuple[float, study.Method]], x: float) -> None:
+    """Names at the right end of their lines, moved apart where they would overlap."""
+    if not ends:
+        return
+    low, high = axes.get_ylim()
+    gap = 0.1 * (high - low)
+    values = np.array([value for value, _ in ends])
+    steps = gap * np.arange(len(ends))
+    apart = np.maximum.accumulate(values - steps) + steps  # at least a gap between neighbours
+    apart += min(values.mean() - apart.mean(), high - apart[-1])
+    for y, (_, method) in zip(apart, ends, strict=True):
+        axes.annotate(
+            *(method.label, (x, y)),
+            xytext=(5, 0),
+            textcoords="offset points",
+            va="center",
+            color=method.colour,
+            annotation_clip=False,
+        )
+
+
+# --- Pictures --------------------------------------------------------------------------------
+
+
+def strip(pictures: dict[str, Any]) -> Figure:
+    """Rows of pictures with titles above them and without axes.
+
+    Within a row all pictures have the same height and fill the page's width; a row is at most
+    `TALLEST` high.
+
+    Args:
+        pictures: as read by `results.read_pictures`: title, note and rows of a label and cells,
+            each with a title and an image (H, W, 3), uint8.
+    """
+    rows = pictures["rows"]
+    margin = 0.2 if any(row["label"] for row in rows) else 0.0
+    aspects = [
+        [cell["image"].shape[1] / cell["image"].shape[0] for cell in row["cells"]] for row in rows
+    ]
+    heights = [min(TALLEST, (PAGE - margin - GAP * (len(row) - 1)) / sum(row)) for row in aspects]
+    titled = [TITLE * any(cell["title"] for cell in row["cells"]) for row in rows]
+    note = textwrap.fill(pictures["note"], 140)
+    below = 0.14 * (note.count("\n") + 1) + 0.05 if note else 0.0
+    total = 0.25 + sum(heights) + sum(titled) + GAP * len(rows) + below
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(PAGE, total), facecolor="white")
+        figure.text(0, 1 - 0.03 / total, pictures["title"], va="top", weight="bold")
+        figure.text(0, 0.02 / total, note, va="bottom", fontsize=7)
+        top = total - 0.25
+        for row, widths, height, title in zip(rows, aspects, heights, titled, strict=True):
+            top -= title + height
+            _row(figure, row, np.array(widths) * height, (margin, top, height))
+            top -= GAP
+    return figure
+
+
+def _row(
+    figure: Figure, row: dict[str, Any], widths: np.ndarray, place: tuple[float, float, float]
+) -> None:
+    """Draw one row; place = left, bottom and height in inches."""
+    left, bottom, height = place
+    page = np.array([PAGE, figure.get_figheight()])
+    x, y = (0.07, bottom + height / 2) / page
+    figure.text(x, y, row["label"], rotation=90, va="center", ha="center")
+    for cell, width in zip(row["cells"], widths, strict=True):
+        (x, y), (wide, high) = np.array([[left, bottom], [width, height]]) / page
+        axes = figure.add_axes((x, y, wide, high))
+        axes.imshow(cell["image"], aspect="auto")
+        axes.set_title(cell["title"], pad=2)
+        axes.set_axis_off()
+        left += width + GAP
+
+
+def absent(reason: str, width: float = PAGE) -> Figure:
+    """A plain panel that says why a figure has not been made."""
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(width, 0.9), facecolor="#f4f4f4")
+        text = textwrap.fill(f"not run: {reason}", int(16 * width))
+        figure.text(0.5, 0.5, text, ha="center", va="center", color="#444444")
+    return figure

@@ -1,0 +1,163 @@
+"""One training loop for every stage: accelerate's, in resumable slices.
+
+A stage brings a module, a function that makes the loss terms of step n, and a schedule. All that
+a step draws depends on n alone, so a slice that is resumed continues as if never interrupted.
+"""
+
+import csv
+import json
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from diffusers.optimization import get_cosine_schedule_with_warmup
+from diffusers.training_utils import EMAModel
+from tqdm import tqdm
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How long and how fast a stage learns."""
+
+    steps: int
+    learning_rate: float
+    warmup_steps: int = 0
+    weight_decay: float = 1e-2
+    ema_decay: float = 0.999
+    clip_norm: float = 1.0
+    checkpoint_every: int = 1_000
+    log_every: int = 20
+    mixed_precision: str = "no"  # "no" or "bf16"
+
+
+class _Counter:
+    """Steps done, in the form accelerate checkpoints."""
+
+    def __init__(self):
+        self.steps = 0
+
+    def state_dict(self):
+        return {"steps": self.steps}
+
+    def load_state_dict(self, state):
+        self.steps = state["steps"]
+
+
+def device() -> str:
+    """The device to train on, set up for convolutions of one size and TF32 products."""
+    torch.backends.cudnn.benchmark = True
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = True
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+Terms = Callable[[torch.nn.Module, int], dict[str, torch.Tensor]]
+
+
+def run(
+    module: torch.nn.Module,
+    terms: Terms,
+    schedule: Schedule,
+    run_dir: Path,
+    slice_steps: int | None = None,
+) -> dict[str, torch.Tensor]:
+    """Train a module, from where `run_dir` stands, for at most `slice_steps` steps.
+
+    Args:
+        module: its parameters with requires_grad are trained.
+        terms: (prepared module, step) -> loss terms; their sum is minimised.
+        schedule: AdamW, warm-up, cosine to zero, EMA.
+        run_dir: holds checkpoints, `loss.csv` and `progress.json`.
+        slice_steps: None = to the end.
+
+    Returns:
+        The averaged (EMA) trained parameters by name, as they stand after the slice.
+    """
+    accelerator = Accelerator(mixed_precision=schedule.mixed_precision)
+    names = [name for name, p in module.named_parameters() if p.requires_grad]
+    parameters = [p for p in module.parameters() if p.requires_grad]
+    optimiser = torch.optim.AdamW(
+        parameters, lr=schedule.learning_rate, weight_decay=schedule.weight_decay, fused=True
+    )
+    rate = get_cosine_schedule_with_warmup(optimiser, schedule.warmup_steps, schedule.steps)
+    module, optimiser = accelerator.prepare(module, optimiser)
+    rate = accelerator.prepare(rate)
+    average = EMAModel(
+        parameters, decay=schedule.ema_decay, use_ema_warmup=True, power=0.75, foreach=True
+    )
+    average.to(accelerator.device)
+    counter = _Counter()
+    accelerator.register_for_checkpointing(counter, average)
+    _resume(accelerator, run_dir)
+    log = _LossLog(run_dir / "loss.csv", counter.steps, schedule)
+
+    end = min(schedule.steps, counter.steps + (slice_steps or schedule.steps))
+    for step in tqdm(range(counter.steps, end), desc=run_dir.name, mininterval=5):
+        with accelerator.autocast():
+            parts = terms(module, step)
+        accelerator.backward(torch.stack([part.float() for part in parts.values()]).sum())
+        accelerator.clip_grad_norm_(parameters, schedule.clip_norm)
+        optimiser.step()
+        rate.step()
+        optimiser.zero_grad(set_to_none=True)
+        average.step(parameters)
+        counter.steps = step + 1
+        log.add(counter.steps, parts)
+        if counter.steps % schedule.checkpoint_every == 0 or counter.steps == end:
+            _save(accelerator, run_dir, counter.steps, schedule.steps)
+    log.close()
+    return dict(zip(names, [p.detach().clone() for p in average.shadow_params], strict=True))
+
+
+def _resume(accelerator: Accelerator, run_dir: Path) -> None:
+    progress = run_dir / "progress.json"
+    if progress.is_file():
+        accelerator.load_state(str(run_dir / json.loads(progress.read_text())["state"]))
+
+
+def _save(accelerator: Accelerator, run_dir: Path, steps: int, of: int) -> None:
+    """Write a checkpoint beside the last one; only then let the pointer name it."""
+    name = f"state-{steps}"
+    partial = run_dir / "state.part"
+    shutil.rmtree(partial, ignore_errors=True)
+    accelerator.save_state(str(partial))
+    shutil.rmtree(run_dir / name, ignore_errors=True)
+    os.replace(partial, run_dir / name)
+    pointer = run_dir / "progress.part"
+    pointer.write_text(json.dumps({"state": name, "steps": steps, "of": of}))
+    os.replace(pointer, run_dir / "progress.json")
+    for old in run_dir.glob("state-*"):
+        if old.name != name:
+            shutil.rmtree(old)
+
+
+class _LossLog:
+    """`loss.csv`: mean loss terms of every `log_every` steps, in one row."""
+
+    def __init__(self, path: Path, done: int, schedule: Schedule):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        rows = list(csv.reader(path.open())) if path.is_file() else []
+        self.rows = [r for r in rows if not r[0].isdigit() or int(r[0]) <= done]
+        self.path, self.every, self.sums, self.count = path, schedule.log_every, {}, 0
+
+    def add(self, step: int, parts: dict[str, torch.Tensor]) -> None:
+        for name, value in parts.items():
+            self.sums[name] = self.sums.get(name, 0) + value.detach()
+        self.count += 1
+        if step % self.every == 0:
+            if not self.rows:
+                self.rows.append(["step", *self.sums])
+            means = [f"{float(v) / self.count:.6g}" for v in self.sums.values()]
+            self.rows.append([str(step), *means])
+            self.sums, self.count = {}, 0
+            if step % (10 * self.every) == 0:
+                self.close()
+
+    def close(self) -> None:
+        partial = self.path.with_suffix(".part")
+        with partial.open("w", newline="") as file:
+            csv.writer(file, lineterminator="\n").writerows(self.rows)
+        partial.replace(self.path)

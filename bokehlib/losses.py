@@ -1,0 +1,89 @@
+"""The losses of Sec. 3.4. Images are in [-1, 1], (B, 3, H, W); every term is a mean.
+
+The paper leaves three things open and this file decides them: norms are means over pixels,
+channels and directions (the print says L1 norm), images are in [-1, 1], and the "extended Sobel"
+of size 1, 2, 3 is the central difference, Roberts' cross and Sobel's operator, each scaled to
+answer a ramp of slope 1 per pixel with a gradient of length 1.
+"""
+
+import torch
+import torch.nn.functional as F
+
+from bokehlib.study import LossWeights
+
+_ROBERTS = torch.tensor([[1.0, 0.0], [0.0, -1.0]]) / 2**0.5
+_SOBEL = torch.tensor([[-1.0, 0.0, 1.0], [-2.0, 0.0, 2.0], [-1.0, 0.0, 1.0]]) / 8
+GRADIENT_KERNELS = {  # size -> the pair of kernels of Eq. 10
+    1: (torch.tensor([[-0.5, 0.0, 0.5]]), torch.tensor([[-0.5], [0.0], [0.5]])),
+    2: (_ROBERTS, _ROBERTS.flip(-1)),
+    3: (_SOBEL, _SOBEL.T),
+}
+
+
+def gradients(image: torch.Tensor, size: int) -> list[torch.Tensor]:
+    """The two gradients of one size (Eq. 10), in image units per pixel.
+
+    Args:
+        image: (B, C, H, W), H and W at least 3.
+        size: 1, 2 or 3.
+
+    Returns:
+        Two tensors, only where the kernel lies inside the image.
+    """
+    flat = image.flatten(0, 1).unsqueeze(1)  # every channel is a picture of its own
+    return [F.conv2d(flat, kernel.to(image)[None, None]) for kernel in GRADIENT_KERNELS[size]]
+
+
+def multiscale_edge(
+    prediction: torch.Tensor, target: torch.Tensor, sharp: torch.Tensor
+) -> torch.Tensor:
+    """Multi-scale edge loss (Eq. 10): gradients must agree where target or input has edges.
+
+    Args:
+        prediction: (B, 3, H, W) in [-1, 1].
+        target: the image with lens blur, same shape.
+        sharp: the all-in-focus image, same shape.
+
+    Returns:
+        A scalar, 0 for equal images.
+    """
+    total = prediction.new_zeros(())
+    for size in GRADIENT_KERNELS:
+        triples = zip(*(gradients(x, size) for x in (prediction, target, sharp)), strict=True)
+        terms = [((p - t) * torch.maximum(t.abs(), s.abs())).abs().mean() for p, t, s in triples]
+        total = total + torch.stack(terms).mean() / size**2
+    return total
+
+
+class BokehLoss(torch.nn.Module):
+    """The weighted sum of Eq. 12, term by term."""
+
+    def __init__(self, weights: LossWeights, perceptual: torch.nn.Module | None = None):
+        """Check that every term with a weight can be computed.
+
+        Args:
+            weights: the lambdas; a term of weight 0 is not computed.
+            perceptual: LPIPS network taking images in [-1, 1] (needed where its weight is not 0).
+
+        Raises:
+            ValueError: if a term is asked for that cannot be computed.
+        """
+        super().__init__()
+        if weights.perceptual and perceptual is None:
+            raise ValueError(f"perceptual weight {weights.perceptual} needs an LPIPS network")
+        if weights.adversarial:
+            raise ValueError(
+                f"adversarial weight {weights.adversarial}: the adversarial term (Eq. 11) is not "
+                "part of this version; accepted: 0"
+            )
+        self.weights, self.perceptual = weights, perceptual
+
+    def forward(self, prediction, target, sharp) -> dict[str, torch.Tensor]:
+        """Weighted terms by name; their sum is the loss. All images in [-1, 1]."""
+        terms = {"mse": self.weights.mse * F.mse_loss(prediction, target)}
+        if self.weights.perceptual:
+            clamped = prediction.clamp(-1, 1)  # LPIPS is defined on images
+            terms["perceptual"] = self.weights.perceptual * self.perceptual(clamped, target).mean()
+        if self.weights.edge:
+            terms["edge"] = self.weights.edge * multiscale_edge(prediction, target, sharp)
+        return terms

@@ -1,0 +1,100 @@
+"""Every method by its name: load it, or say what it lacks. No torch until one is loaded."""
+
+import hashlib
+import os
+from collections.abc import Callable
+from pkgutil import resolve_name
+from typing import Any
+
+from bokehlib.errors import InputError
+from bokehlib.study import METHODS, Method
+from bokehlib.weightfiles import find_weights
+
+DEVICES = ("auto", "cpu", "cuda")
+
+__all__ = ["DEVICES", "find_weights", "lacks", "load", "ready", "weights_hash"]
+
+
+def load(name: str, device: str = "auto", **options: Any) -> Callable[..., Any]:
+    """Load a renderer.
+
+    Args:
+        name: One of `study.METHODS`.
+        device: "cpu", "cuda", or "auto" for a GPU if there is one.
+        **options: The method's own, e.g. `gamma` of "scatter".
+
+    Returns:
+        A callable (image (B, 3, H, W), disparity (B, 1, H, W), lens) -> (B, 3, H, W) in [0, 1],
+        on the image's device.
+
+    Raises:
+        InputError: Unknown name or device, weights missing, or no GPU where one was asked for.
+    """
+    missing = lacks(name)
+    if missing:
+        raise InputError(f"method: found {name}, {missing}; accepted: {', '.join(ready())}")
+    return resolve_name(METHODS[name].loader)(name, device=resolve_device(device), **options)
+
+
+def lacks(name: str) -> str:
+    """What a method needs and does not find, in one phrase; "" if it is ready.
+
+    Raises:
+        InputError: Unknown name.
+    """
+    method = _method(name)
+    if not method.loader:
+        return "not part of this version"
+    missing = [file for file in method.weights if find_weights(file) is None]
+    if missing:
+        return f"no weights {', '.join(missing)} (looked for in {_places()})"
+    return ""
+
+
+def ready() -> list[str]:
+    """The names of the methods that lack nothing."""
+    return [name for name in METHODS if not lacks(name)]
+
+
+def weights_hash(name: str) -> str:
+    """SHA-256 over a method's weight files, in the order of `study.METHODS`; "" if it has none.
+
+    Raises:
+        InputError: Unknown name, or a file is missing.
+    """
+    files = _method(name).weights
+    if not files:
+        return ""
+    digest = hashlib.sha256()
+    for file in files:
+        path = find_weights(file)
+        if path is None:
+            raise InputError(
+                f"method: found {name} without weights {file}; accepted: in {_places()}"
+            )
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def _method(name: str) -> Method:
+    if name not in METHODS:
+        raise InputError(f"method: found {name!r}; accepted: {', '.join(METHODS)}")
+    return METHODS[name]
+
+
+def _places() -> str:
+    own = os.environ.get("BOKEHLIB_WEIGHTS", "")
+    return f"BOKEHLIB_WEIGHTS={own or 'unset'} and bokehlib/weights"
+
+
+def resolve_device(device: str) -> str:
+    import torch
+
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    kind = device.partition(":")[0]
+    if kind not in DEVICES:
+        raise InputError(f"device: found {device!r}; accepted: {', '.join(DEVICES)}")
+    if kind == "cuda" and not torch.cuda.is_available():
+        raise InputError("device: found no CUDA GPU for 'cuda'; accepted: auto, cpu")
+    return device

@@ -1,0 +1,289 @@
+"""The embedded model: its architecture, its adapters, and its weight files.
+
+One base file holds autoencoder, U-Net and their configurations; one adapter file a recipe holds
+what that recipe trained and, as metadata, the recipe itself. Both are fp16 safetensors.
+"""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
+from peft import LoraConfig
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+from bokehlib.errors import InputError
+from bokehlib.optics import Lens
+from bokehlib.pipeline import BokehPipeline
+from bokehlib.study import METHODS, LossWeights, Pisa, Recipe
+from bokehlib.weightfiles import find_weights
+
+BASE = "mini-base.safetensors"
+LATENT_CHANNELS = 8
+ENCODER_TAIL = ("mid_block", "conv_norm_out", "conv_out")  # "middle block and output layers"
+
+
+def build(
+    autoencoder: tuple[int, ...] = (32, 64, 96),
+    unet: tuple[int, ...] = (64, 96, 112),
+    heads: tuple[int, ...] = (2, 3, 4),
+    groups: int = 16,
+    recipe: Recipe | None = None,
+) -> BokehPipeline:
+    """The mini pipeline with random weights.
+
+    Latents are 4 px with 8 channels; self-attention stands at 8 and 16 px a token on the way
+    down (PISA's places) and at 16 px in the middle and on the way up.
+
+    Args:
+        autoencoder: channels of the three levels at 1, 2 and 4 px.
+        unet: channels of the three levels at 4, 8 and 16 px.
+        heads: attention heads of each U-Net level.
+        groups: of the group norms; divides all channels.
+        recipe: decides timestep and PISA; None = the paper's.
+    """
+    vae = AutoencoderKL(
+        down_block_types=("DownEncoderBlock2D",) * 3,
+        up_block_types=("UpDecoderBlock2D",) * 3,
+        block_out_channels=autoencoder,
+        layers_per_block=1,
+        latent_channels=LATENT_CHANNELS,
+        norm_num_groups=groups,
+        scaling_factor=1.0,
+        mid_block_add_attention=False,
+        use_quant_conv=False,
+        use_post_quant_conv=False,
+    )
+    network = UNet2DConditionModel(
+        in_channels=LATENT_CHANNELS,
+        out_channels=LATENT_CHANNELS,
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D", "UpBlock2D"),
+        block_out_channels=unet,
+        layers_per_block=1,
+        attention_head_dim=heads,
+        cross_attention_dim=32,
+        norm_num_groups=groups,
+        use_linear_projection=True,
+    )
+    return _pipeline(vae, network, recipe or Recipe())
+
+
+def tiny(recipe: Recipe | None = None, seed: int = 0) -> BokehPipeline:
+    """The same shape with a handful of channels and fixed random weights: smoke runs and tests."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return build((8, 8, 8), (8, 8, 16), (1, 1, 2), groups=4, recipe=recipe)
+
+
+def _pipeline(vae, unet, recipe: Recipe) -> BokehPipeline:
+    """The paper's scheduler, SDXL's noise levels, and the recipe's PISA."""
+    scheduler = DDIMScheduler(
+        beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", clip_sample=False
+    )
+    pisa = recipe.pisa
+    pipeline = BokehPipeline(
+        vae,
+        unet,
+        scheduler,
+        timestep=recipe.timestep,
+        sites=pisa.sites,
+        normalise=pisa.normalise,
+        coc=pisa.coc,
+        occlusion=pisa.occlusion,
+    )
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
+
+
+# --- What a recipe trains ---------------------------------------------------------------------
+
+
+def add_adapters(pipeline: BokehPipeline, recipe: Recipe) -> None:
+    """Freeze the pipeline, then add what the recipe trains: LoRA in U-Net and encoder.
+
+    Args:
+        pipeline: changed in place.
+        recipe: its `rank`, `lora_blocks` and `encoder` decide.
+
+    Raises:
+        ValueError: unknown `encoder`, or LoRA blocks that match no layer.
+    """
+    for part in (pipeline.vae, pipeline.unet):
+        part.requires_grad_(False)
+    _add_lora(pipeline.unet, recipe.lora_blocks, recipe.rank)
+    encoder = [f"encoder.{part}" for part in ENCODER_TAIL]
+    if recipe.encoder == "lora":
+        _add_lora(pipeline.vae, tuple(encoder), recipe.rank)
+    elif recipe.encoder == "full":
+        for name, parameter in pipeline.vae.named_parameters():
+            parameter.requires_grad_(name.startswith(tuple(encoder)))
+    elif recipe.encoder != "fixed":
+        raise ValueError(f"encoder {recipe.encoder!r}; accepted: 'lora', 'full', 'fixed'")
+
+
+def lora_layers(model: torch.nn.Module, blocks: tuple[str, ...]) -> list[str]:
+    """Module paths of the convolutions and linear layers inside the named blocks."""
+    kinds = (torch.nn.Linear, torch.nn.Conv2d)
+    prefixes = tuple(f"{block}." for block in blocks)
+    return [
+        name
+        for name, module in model.named_modules()
+        if isinstance(module, kinds) and (name in blocks or name.startswith(prefixes))
+    ]
+
+
+def _add_lora(model, blocks: tuple[str, ...], rank: int) -> None:
+    layers = lora_layers(model, blocks)
+    if not layers:
+        raise ValueError(f"LoRA blocks {blocks} match no layer")
+    model.add_adapter(
+        LoraConfig(r=rank, lora_alpha=rank, init_lora_weights="gaussian", target_modules=layers)
+    )
+
+
+def trained(pipeline: BokehPipeline) -> dict[str, torch.nn.Parameter]:
+    """The parameters that training changes, by name ("unet...", "vae...")."""
+    parts = {"unet": pipeline.unet, "vae": pipeline.vae}
+    return {
+        f"{part}.{name}": parameter
+        for part, module in parts.items()
+        for name, parameter in module.named_parameters()
+        if parameter.requires_grad
+    }
+
+
+# --- Weight files -----------------------------------------------------------------------------
+
+
+def save_base(pipeline: BokehPipeline, path: Path, note: dict[str, Any]) -> None:
+    """Write autoencoder and U-Net as fp16 with their configurations and a training note."""
+    tensors = {
+        f"{part}.{name}": value.detach().half().contiguous().cpu()
+        for part, module in (("vae", pipeline.vae), ("unet", pipeline.unet))
+        for name, value in module.state_dict().items()
+    }
+    configs = {"vae": dict(pipeline.vae.config), "unet": dict(pipeline.unet.config)}
+    _save(tensors, path, {"configs": configs, "note": note})
+
+
+def load_base(path: Path, recipe: Recipe | None = None) -> BokehPipeline:
+    """The pipeline of a base file, in fp32 on the CPU.
+
+    Raises:
+        InputError: if the file's tensors do not fit its own configuration.
+    """
+    tensors, metadata = _load(path)
+    vae = AutoencoderKL.from_config(metadata["configs"]["vae"])
+    unet = UNet2DConditionModel.from_config(metadata["configs"]["unet"])
+    try:
+        vae.load_state_dict(_part(tensors, "vae"))
+        unet.load_state_dict(_part(tensors, "unet"))
+    except RuntimeError as error:
+        raise InputError(f"{path}: tensors do not fit the configuration: {error}") from error
+    return _pipeline(vae, unet, recipe or Recipe())
+
+
+def save_adapter(
+    values: dict[str, torch.Tensor], recipe: Recipe, path: Path, note: dict[str, Any]
+) -> None:
+    """Write what a recipe trained as fp16, with the recipe and a training note inside."""
+    tensors = {name: value.detach().half().contiguous().cpu() for name, value in values.items()}
+    _save(tensors, path, {"recipe": asdict(recipe), "note": note})
+
+
+def load_adapter(pipeline: BokehPipeline, path: Path) -> None:
+    """Add an adapter file to a pipeline and merge it into the weights.
+
+    Raises:
+        InputError: if names or shapes differ from what its recipe trains.
+    """
+    tensors, metadata = _load(path)
+    add_adapters(pipeline, recipe_from(metadata["recipe"]))
+    wanted = trained(pipeline)
+    if tensors.keys() != wanted.keys():
+        odd = sorted(tensors.keys() ^ wanted.keys())
+        raise InputError(f"{path}: {len(odd)} tensors do not match its recipe, first {odd[0]}")
+    with torch.no_grad():
+        for name, parameter in wanted.items():
+            if parameter.shape != tensors[name].shape:
+                found, accepted = tuple(tensors[name].shape), tuple(parameter.shape)
+                raise InputError(f"{path}: {name} is {found}; accepted: {accepted}")
+            parameter.copy_(tensors[name])
+    for model in (pipeline.unet, pipeline.vae):
+        if getattr(model, "_hf_peft_config_loaded", False):
+            model.fuse_lora()
+            model.unload_lora()
+        model.requires_grad_(False)
+
+
+def recipe_from(values: dict[str, Any]) -> Recipe:
+    """A recipe from its plain JSON form."""
+
+    def restore(kind, items):
+        return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in items.items()})
+
+    pisa, weights = restore(Pisa, values["pisa"]), restore(LossWeights, values["weights"])
+    return restore(Recipe, {**values, "pisa": pisa, "weights": weights})
+
+
+def recipe_of(path: Path) -> Recipe:
+    """The recipe that an adapter file was trained with."""
+    return recipe_from(_load(path)[1]["recipe"])
+
+
+def _part(tensors, prefix: str):
+    return {k.removeprefix(prefix + "."): v for k, v in tensors.items() if k.startswith(prefix)}
+
+
+def _save(tensors, path: Path, metadata: dict[str, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".part")
+    save_file(tensors, partial, {k: json.dumps(v, sort_keys=True) for k, v in metadata.items()})
+    partial.replace(path)
+
+
+def _load(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    with safe_open(path, "pt") as file:
+        tensors = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118
+        return tensors, {k: json.loads(v) for k, v in (file.metadata() or {}).items()}
+
+
+# --- The method -------------------------------------------------------------------------------
+
+
+def load(name: str, device: str = "cpu", pisa: bool = True):
+    """A renderer from the embedded weights.
+
+    Args:
+        name: a method of `study.METHODS` whose weights are a base and an adapter file.
+        device: "cpu" or "cuda".
+        pisa: False puts plain attention in the place of PISA, to see what PISA does.
+
+    Returns:
+        A callable (image (B, 3, H, W), disparity (B, 1, H, W), lens) -> (B, 3, H, W) in [0, 1].
+
+    Raises:
+        InputError: if a weight file is missing.
+    """
+    paths = {file: find_weights(file) for file in METHODS[name].weights}
+    for file, path in paths.items():
+        if path is None:
+            raise InputError(f"method {name} lacks the weight file {file}")
+    base, adapter = paths.values()
+    recipe = recipe_of(adapter)
+    pipeline = load_base(base, recipe)
+    load_adapter(pipeline, adapter)
+    if not pisa:
+        from bokehlib.pisa.processor import install
+
+        install(pipeline.unet, ())
+    pipeline.to(device)
+
+    def render(image: torch.Tensor, disparity: torch.Tensor, lens: Lens) -> torch.Tensor:
+        return pipeline(image, disparity, lens, output_type="pt").images.to(image.device)
+
+    return render

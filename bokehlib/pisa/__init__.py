@@ -1,0 +1,138 @@
+"""Physics-inspired self-attention (PISA): light spreads over its circle of confusion.
+
+`pisa_attention` is the only door; backends give the same numbers at different speeds.
+"""
+
+import torch
+from torch import Tensor
+
+from bokehlib.optics import Grid, Visibility, reach
+from bokehlib.pisa import reference
+
+BACKENDS = {"reference": reference.attention}  # "auto" takes the last that can do the job
+NORMALISATIONS = ("queries", "keys")
+ROUNDING = 2**-7  # radius and hardness may come in half precision
+
+
+def pisa_attention(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    radius: Tensor,
+    grid: Grid,
+    *,
+    visibility: Visibility | Tensor | None = None,
+    normalise: str = "queries",
+    coc: bool = True,
+    hardness: float | Tensor = 1e6,
+    backend: str = "auto",
+) -> Tensor:
+    """Self-attention as propagation of light (Sec. 3.2).
+
+    With A = q k^T / sqrt(D) and C[q, k] = soft_step(radius[k] - |P_q - P_k|, hardness), exactly 0
+    beyond `optics.reach`, the weights are
+
+        "queries": W[q, k] = exp(A[q, k]) C[q, k] / sum_s exp(A[s, k]) C[s, k]   (Eq. 3, 5)
+        "keys":    W[q, k] = exp(A[q, k]) C[q, k] / sum_s exp(A[q, s]) C[q, s]   (Eq. 2)
+
+    and the output is (W * visibility) v (Eq. 9). Eq. 5 prints C[q, k] in the sum, which would
+    cancel; energy is conserved only with C[s, k]. Half precision is computed in float32.
+
+    Args:
+        q: (B, heads, N, D) queries.
+        k: like q.
+        v: (B, heads, N, any).
+        radius: (B, N) CoC radius of each source token in tokens, not negative, any float dtype.
+        grid: (h, w) with h*w = N.
+        visibility: of the same tokens, or a dense float (B, N, N) [query, source]; None: nothing
+            is hidden.
+        normalise: "queries" conserves the energy of each source; "keys" is the usual softmax.
+        coc: False leaves the mask C out.
+        hardness: of the edge of C, above 1; `math.inf` is a hard edge. A 0-d tensor may change
+            from call to call without torch.compile starting anew.
+        backend: "reference", or "auto" for the fastest that can do the job.
+
+    Returns:
+        (B, heads, N, any) in the dtype of q.
+
+    Raises:
+        ValueError: names the argument that does not fit, what it was and what is accepted.
+    """
+    _check(q, k, v, radius, grid, visibility, normalise, coc, hardness)
+    if backend != "auto" and backend not in BACKENDS:
+        raise ValueError(f"unknown backend {backend!r}; available: auto, {', '.join(BACKENDS)}")
+    compute = BACKENDS["reference" if backend == "auto" else backend]
+    return compute(q, k, v, radius, grid, visibility, normalise, coc, hardness)
+
+
+def coverage(q: Tensor, k: Tensor, radius: Tensor, grid: Grid, **options) -> Tensor:
+    """What an image of ones becomes: the sum of all weights of each query, (B, heads, N).
+
+    Takes the arguments of `pisa_attention` but v. It is 1 everywhere for "keys"; for "queries" it
+    falls at the border, whose sources have fewer queries to share their light among.
+    """
+    ones = q.new_ones((*q.shape[:-1], 1))
+    return pisa_attention(q, k, ones, radius, grid, **options).squeeze(-1)
+
+
+def _check(q, k, v, radius, grid, visibility, normalise, coc, hardness) -> None:
+    if q.ndim != 4 or k.shape != q.shape or v.ndim != 4 or v.shape[:3] != q.shape[:3]:
+        found = ", ".join(str(tuple(t.shape)) for t in (q, k, v))
+        raise ValueError(f"q, k, v have shapes {found}; accepted: one (B, heads, N, D) for all")
+    if not q.dtype == k.dtype == v.dtype or not q.is_floating_point():
+        raise ValueError(f"q, k, v are {q.dtype}, {k.dtype}, {v.dtype}; accepted: one float dtype")
+    batch, _, tokens, _ = q.shape
+    if len(grid) != 2 or min(grid) < 1 or grid[0] * grid[1] != tokens:
+        raise ValueError(f"grid {tuple(grid)} has not the {tokens} tokens of q")
+    if radius.shape != (batch, tokens) or not radius.is_floating_point():
+        raise ValueError(
+            f"radius is {radius.dtype} {tuple(radius.shape)}; "
+            f"accepted: floats of shape {(batch, tokens)}"
+        )
+    if normalise not in NORMALISATIONS:
+        raise ValueError(f"unknown normalise {normalise!r}; known: {', '.join(NORMALISATIONS)}")
+    if visibility is not None:
+        _check_visibility(visibility, batch, grid)
+    if not torch.compiler.is_compiling():  # values are not known there
+        _check_values(radius, visibility, coc, float(hardness))
+
+
+def _check_visibility(visibility, batch, grid) -> None:
+    tokens = grid[0] * grid[1]
+    if not isinstance(visibility, Visibility):
+        if visibility.shape != (batch, tokens, tokens) or not visibility.is_floating_point():
+            raise ValueError(
+                f"visibility is {visibility.dtype} {tuple(visibility.shape)}; "
+                f"accepted: floats of shape {(batch, tokens, tokens)}"
+            )
+        return
+    if tuple(visibility.grid) != tuple(grid) or len(visibility.counts) != batch:
+        raise ValueError(
+            f"visibility is of {len(visibility.counts)} x {tuple(visibility.grid)} tokens; "
+            f"accepted: {batch} x {tuple(grid)}"
+        )
+
+
+def _check_values(radius, visibility, coc, hardness) -> None:
+    if not hardness > 1:
+        raise ValueError(f"hardness is {hardness}; accepted: above 1, or inf")
+    smallest, largest = torch.stack(radius.aminmax()).tolist()  # one wait for the device
+    if not smallest >= 0:
+        raise ValueError(f"radius has the value {smallest}; accepted: from 0")
+    if not isinstance(visibility, Visibility) or visibility.hardness is None:
+        return
+    if not coc:
+        raise ValueError(
+            "visibility holds pairs within the CoC only; accepted with coc=False: one of all pairs"
+        )
+    if hardness < visibility.hardness * (1 - ROUNDING):
+        raise ValueError(
+            f"hardness {hardness} reaches beyond the visibility, made for {visibility.hardness}; "
+            "accepted: the same or a larger one"
+        )
+    held = visibility.extent + 1
+    if held < max(visibility.grid) and reach(largest, hardness) > held * (1 + ROUNDING):
+        raise ValueError(
+            f"radius up to {largest:.4g} reaches beyond the visibility, "
+            f"which holds {visibility.extent} tokens around each source"
+        )

@@ -1,0 +1,150 @@
+"""PISA as a diffusers attention processor, and its installation into a U-Net.
+
+The U-Net hands `cross_attention_kwargs={"optics": {tokens: TokenOptics}}` to every attention;
+a layer finds its own grid by its number of tokens. Nothing is kept between two calls.
+"""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+
+from bokehlib.optics import Visibility
+from bokehlib.pisa import pisa_attention
+
+
+@dataclass(frozen=True)
+class TokenOptics:
+    """What the physics says of one token grid, shared by all its layers and heads.
+
+    Attributes:
+        grid: (h, w) of the tokens.
+        radius: circle of confusion of each source, (B, h*w), in tokens.
+        visibility: share of each source that reaches each query (Eq. 8), or None.
+        hardness: of the mask's edge (S1), > 1.
+    """
+
+    grid: tuple[int, int]
+    radius: torch.Tensor
+    visibility: Visibility | None
+    hardness: float
+
+
+class PlainProcessor:
+    """Scaled dot-product attention that is deaf to the optics (Eq. 2)."""
+
+    def __call__(
+        self,
+        attn,
+        hidden_states,
+        encoder_hidden_states=None,
+        attention_mask=None,
+        temb=None,
+        optics=None,
+    ):
+        """(B, N, C) -> (B, N, C); cross-attention where encoder_hidden_states is given."""
+        source = hidden_states if encoder_hidden_states is None else encoder_hidden_states
+        q, k, v = _project(attn, hidden_states, source)
+        return _merge(attn, F.scaled_dot_product_attention(q, k, v, attn_mask=attention_mask))
+
+
+class PisaProcessor:
+    """Physics-inspired self-attention (Eq. 3-9) in the place of a plain self-attention."""
+
+    def __init__(self, normalise: str = "queries", coc: bool = True):
+        """Set the switches.
+
+        Args:
+            normalise: "queries" (Eq. 3) or "keys" (Eq. 2).
+            coc: whether the circle-of-confusion mask stands inside the softmax (Eq. 5).
+        """
+        self.normalise, self.coc = normalise, coc
+
+    def __call__(
+        self,
+        attn,
+        hidden_states,
+        encoder_hidden_states=None,
+        attention_mask=None,
+        temb=None,
+        optics=None,
+    ):
+        """(B, N, C) -> (B, N, C).
+
+        Raises:
+            ValueError: if no optics were given for a grid of N tokens.
+        """
+        tokens = hidden_states.shape[1]
+        if not optics or tokens not in optics:
+            raise ValueError(
+                f"PISA got no optics for {tokens} tokens; given: {sorted(optics or {})}"
+            )
+        q, k, v = _project(attn, hidden_states, hidden_states)
+        return _merge(attn, self._attend(q, k, v, optics[tokens]))
+
+    # Hardness changes with every training step; traced as a constant it would recompile each time.
+    @torch.compiler.disable
+    def _attend(self, q, k, v, here: TokenOptics):
+        return pisa_attention(
+            q,
+            k,
+            v,
+            here.radius,
+            here.grid,
+            visibility=here.visibility,
+            normalise=self.normalise,
+            coc=self.coc,
+            hardness=here.hardness,
+        )
+
+
+def install(unet, sites: tuple[str, ...], normalise: str = "queries", coc: bool = True) -> None:
+    """Put PISA into the self-attentions named by `sites`, plain attention everywhere else.
+
+    Args:
+        unet: a diffusers UNet2DConditionModel, changed in place.
+        sites: parts of module paths; a self-attention (`attn1`) whose path contains one of them
+            gets PISA. `()` leaves none.
+        normalise: "queries" or "keys".
+        coc: whether the circle-of-confusion mask is on.
+
+    Raises:
+        ValueError: if a site matches no self-attention.
+    """
+    names = [name.removesuffix(".processor") for name in unet.attn_processors]
+    selfs = [name for name in names if name.endswith("attn1")]
+    for site in sites:
+        if not any(site in name for name in selfs):
+            raise ValueError(f"site {site!r} matches no self-attention; there are: {selfs}")
+    chosen = {name for name in selfs if any(site in name for site in sites)}
+    unet.set_attn_processor(
+        {
+            f"{name}.processor": PisaProcessor(normalise, coc)
+            if name in chosen
+            else PlainProcessor()
+            for name in names
+        }
+    )
+
+
+def pisa_sites(unet) -> list[str]:
+    """Module paths of the attentions that carry PISA."""
+    return [
+        name.removesuffix(".processor")
+        for name, processor in unet.attn_processors.items()
+        if isinstance(processor, PisaProcessor)
+    ]
+
+
+def _project(attn, queries, sources):
+    """Heads apart: (B, N, C) -> (B, heads, N, C/heads) for q, k and v."""
+
+    def heads(x):
+        return x.unflatten(-1, (attn.heads, -1)).transpose(1, 2)
+
+    return heads(attn.to_q(queries)), heads(attn.to_k(sources)), heads(attn.to_v(sources))
+
+
+def _merge(attn, x):
+    """Heads together and through the output projection: (B, heads, N, D) -> (B, N, C)."""
+    return attn.to_out[1](attn.to_out[0](x.transpose(1, 2).flatten(2)))

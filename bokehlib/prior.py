@@ -1,0 +1,187 @@
+"""The embedded prior: an autoencoder and a latent diffusion U-Net, trained from photographs.
+
+    python -m bokehlib.prior autoencoder --photos FOLDER --run results/runs/autoencoder
+    python -m bokehlib.prior unet --photos FOLDER --run results/runs/prior
+
+It plays the part that SDXL plays in the paper (Sec. 3.1): pretrained on images alone, it has never
+seen a pair, a disparity or a lens.
+"""
+
+import argparse
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file, save_file
+
+from bokehlib import loop, mini
+from bokehlib.datasets import training_photos
+from bokehlib.losses import gradients
+from bokehlib.pipeline import BokehPipeline
+from bokehlib.pisa.processor import install
+from bokehlib.synthesis import crops
+
+CROP = 192  # px
+LATENT_NOISE = 0.02  # of the latents' scale, so that the decoder forgives small errors
+
+
+def _generator(device, seed: int, step: int) -> torch.Generator:
+    """Noise that depends on (seed, step) alone."""
+    return torch.Generator(device).manual_seed(seed * 1_000_003 + step)
+
+
+class _Autoencoder(torch.nn.Module):
+    def __init__(self, vae):
+        super().__init__()
+        self.vae = vae
+
+    def forward(self, image, noise):
+        latent = self.vae.encode(2 * image - 1).latent_dist.mode()
+        return latent, (self.vae.decode(latent + LATENT_NOISE * noise).sample + 1) / 2
+
+
+def train_autoencoder(
+    pipeline: BokehPipeline,
+    images: Callable[[int], torch.Tensor],
+    schedule: loop.Schedule,
+    run_dir: Path,
+    slice_steps: int | None = None,
+    seed: int = 0,
+) -> None:
+    """Reconstruction: L1, L2 and gradients; a weak pull of the latents to unit size.
+
+    Args:
+        pipeline: its `vae` is trained in place and set to the averaged weights.
+        images: step -> (B, 3, H, W) sRGB in [0, 1].
+        schedule: length and rates.
+        run_dir: checkpoints and loss curve.
+        slice_steps: at most so many steps in this call.
+        seed: of the latent noise.
+    """
+    pipeline.vae.requires_grad_(True)
+    stride, channels = pipeline.latent_stride, pipeline.vae.config.latent_channels
+
+    def terms(module, step: int):
+        image = images(step)
+        shape = (image.shape[0], channels, image.shape[-2] // stride, image.shape[-1] // stride)
+        noise = torch.randn(
+            shape, device=image.device, generator=_generator(image.device, seed, step)
+        )
+        latent, copy = module(image, noise)
+        pairs = zip(gradients(copy.float(), 1), gradients(image, 1), strict=True)
+        return {
+            "l1": (copy - image).abs().mean(),
+            "l2": 4 * F.mse_loss(copy.float(), image),
+            "gradient": sum(((a - b).abs().mean() for a, b in pairs), copy.new_zeros(())),
+            "latent": 1e-4 * latent.float().square().mean(),
+        }
+
+    averaged = loop.run(_Autoencoder(pipeline.vae), terms, schedule, run_dir, slice_steps)
+    _adopt(pipeline.vae, averaged, "vae.")
+
+
+def latent_scale(pipeline: BokehPipeline, images: torch.Tensor) -> float:
+    """The factor that gives the latents of these images (B, 3, H, W) a standard deviation of 1."""
+    with torch.no_grad():
+        return float(1 / pipeline.vae.encode(2 * images - 1).latent_dist.mode().std())
+
+
+class _Denoiser(torch.nn.Module):
+    def __init__(self, unet):
+        super().__init__()
+        self.unet = unet
+
+    def forward(self, latent, times, context):
+        return self.unet(latent, times, **context).sample
+
+
+def train_unet(
+    pipeline: BokehPipeline,
+    images: Callable[[int], torch.Tensor],
+    schedule: loop.Schedule,
+    run_dir: Path,
+    slice_steps: int | None = None,
+    seed: int = 0,
+) -> None:
+    """Denoising score matching on latents: predict the noise at a uniformly drawn timestep.
+
+    Args: as in `train_autoencoder`; the pipeline's `unet` is trained and keeps plain attention,
+        until a pipeline with PISA is made of it.
+    """
+    install(pipeline.unet, ())
+    pipeline.vae.requires_grad_(False)
+    pipeline.unet.requires_grad_(True)
+    levels = pipeline.scheduler.config.num_train_timesteps
+
+    def terms(module, step: int):
+        with torch.no_grad():
+            clean = pipeline.encode(images(step)).float()
+        draw = _generator(clean.device, seed, step)
+        times = torch.randint(levels, (len(clean),), device=clean.device, generator=draw)
+        noise = torch.randn(clean.shape, device=clean.device, generator=draw)
+        noisy = pipeline.scheduler.add_noise(clean, noise, times)
+        return {"noise": F.mse_loss(module(noisy, times, pipeline.context(clean)).float(), noise)}
+
+    averaged = loop.run(_Denoiser(pipeline.unet), terms, schedule, run_dir, slice_steps)
+    _adopt(pipeline.unet, averaged, "unet.")
+
+
+def _adopt(module: torch.nn.Module, averaged: dict[str, torch.Tensor], prefix: str) -> None:
+    wanted = dict(module.named_parameters())
+    with torch.no_grad():
+        for name, value in averaged.items():
+            wanted[name.removeprefix(prefix)].copy_(value)
+    module.requires_grad_(False)
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Command line of one stage; the second starts from what the first left in its run folder."""
+    parser = argparse.ArgumentParser(prog="bokehlib.prior", allow_abbrev=False)
+    parser.add_argument("stage", choices=("autoencoder", "unet"))
+    parser.add_argument("--photos", type=Path, required=True)
+    parser.add_argument("--run", type=Path, required=True)
+    parser.add_argument("--autoencoder", type=Path, help="run folder of the first stage")
+    parser.add_argument("--steps", type=int, default=10_000)
+    parser.add_argument("--slice-steps", type=int)
+    parser.add_argument("--batch-size", type=int, default=48)
+    parser.add_argument("--learning-rate", type=float, default=5e-4)
+    parser.add_argument("--compile", action="store_true")
+    given = parser.parse_args(argv)
+
+    device = loop.device()
+    torch.manual_seed(0)
+    pipeline = mini.build()
+    draw = crops(training_photos([given.photos]), (CROP, CROP), device)
+    size = given.batch_size
+    schedule = loop.Schedule(
+        steps=given.steps,
+        learning_rate=given.learning_rate,
+        warmup_steps=min(200, given.steps // 10),
+        mixed_precision="bf16" if device == "cuda" else "no",
+    )
+    pipeline.to(device)
+    if given.compile:
+        for part in (pipeline.vae.encoder, pipeline.vae.decoder, pipeline.unet):
+            part.compile()
+
+    def images(step: int) -> torch.Tensor:
+        return draw(0, range(step * size, (step + 1) * size))
+
+    note = {"data": given.photos.name, "seed": 0, "steps": given.steps, "stage": given.stage}
+    if given.stage == "autoencoder":
+        train_autoencoder(pipeline, images, schedule, given.run, given.slice_steps)
+        scale = latent_scale(pipeline, images(given.steps))
+        save_file(pipeline.vae.state_dict(), given.run / "vae.safetensors", {"scale": str(scale)})
+        (given.run / "scale.json").write_text(json.dumps(scale))
+    else:
+        pipeline.vae.load_state_dict(load_file(given.autoencoder / "vae.safetensors"))
+        scale = json.loads((given.autoencoder / "scale.json").read_text())
+        pipeline.vae.register_to_config(scaling_factor=scale)
+        train_unet(pipeline, images, schedule, given.run, given.slice_steps)
+        mini.save_base(pipeline, given.run / mini.BASE, note)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,213 @@
+"""The study as data: recipes, methods, data sets, tables and figures.
+
+An ablation is one line in `RECIPES`, a rival one line in `METHODS` (and one file), a table or
+figure one line in `ARTEFACTS`. Only the standard library is imported, so that tables can be
+rendered where torch is not installed.
+"""
+
+from dataclasses import dataclass, field, replace
+
+# --- Recipes: how BokehDiff is trained. Every default is the paper's ------------------------
+
+
+@dataclass(frozen=True)
+class Pisa:
+    """Where PISA stands in the U-Net and which of its three ideas are on (Sec. 3.2)."""
+
+    sites: tuple[str, ...] = ("down_blocks",)  # self-attentions whose module path has one of these
+    normalise: str = "queries"  # "queries" (Eq. 3) or "keys" (plain softmax, Eq. 2)
+    coc: bool = True  # circle-of-confusion mask (Eq. 5, 6)
+    occlusion: bool = True  # self-occlusion (Eq. 7-9)
+
+
+@dataclass(frozen=True)
+class LossWeights:
+    """The lambdas of Eq. 12."""
+
+    mse: float = 1.0
+    perceptual: float = 5.0
+    edge: float = 1.0
+    adversarial: float = 0.5
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that decides what a training run makes; `Recipe()` is the complete model."""
+
+    pisa: Pisa = Pisa()
+    weights: LossWeights = LossWeights()
+    timestep: int = 499
+    encoder: str = "lora"  # mid block and output layers of the encoder: "lora", "full" or "fixed"
+    rank: int = 8  # of every LoRA pair
+    lora_blocks: tuple[str, ...] = ("down_blocks",)  # U-Net parts that carry LoRA
+    learning_rate: float = 1e-4  # AdamW, cosine to zero
+    warmup_steps: int = 0
+    batch_size: int = 2
+    steps: int = 20_000
+    perceptual_net: str = "vgg"  # backbone of LPIPS in the loss: "vgg", "squeeze" or "alex"
+    seed: int = 0
+
+
+FULL = Recipe()
+
+ABLATIONS = {  # the order is the row order of Table 2
+    "no_adv": replace(FULL, weights=replace(FULL.weights, adversarial=0.0)),
+    "no_vgg": replace(FULL, weights=replace(FULL.weights, perceptual=0.0)),
+    "no_edge": replace(FULL, weights=replace(FULL.weights, edge=0.0)),
+    "fixed_encoder": replace(FULL, encoder="fixed"),
+    "no_coc": replace(FULL, pisa=replace(FULL.pisa, coc=False)),
+    "no_softmax_q": replace(FULL, pisa=replace(FULL.pisa, normalise="keys")),
+    "no_occlusion": replace(FULL, pisa=replace(FULL.pisa, occlusion=False)),
+    "t249": replace(FULL, timestep=249),
+    "t749": replace(FULL, timestep=749),
+    "full": FULL,
+}
+ABLATION_LABELS = {  # as printed in Table 2
+    "no_adv": "w/o Ladv",
+    "no_vgg": "w/o LVGG",
+    "no_edge": "w/o Ledge",
+    "fixed_encoder": "fixed E",
+    "no_coc": "w/o CoC",
+    "no_softmax_q": "w/o SoftmaxQ",
+    "no_occlusion": "w/o occlusion",
+    "t249": "T = 249",
+    "t749": "T = 749",
+    "full": "Complete model",
+}
+
+# The embedded model. Rank 8 on the down blocks of so small a network is the limit, no VGG16 comes
+# with the installation, and the adversarial term is not part of this version: the first weights
+# take rank 16 on every block, a faster start, SqueezeNet in the loss, and more weight on the MSE.
+MINI = replace(
+    FULL,
+    weights=LossWeights(mse=20.0, perceptual=1.0, edge=1.0, adversarial=0.0),
+    rank=16,
+    lora_blocks=("down_blocks", "mid_block", "up_blocks", "conv_in", "conv_out"),
+    learning_rate=8e-4,
+    warmup_steps=100,
+    batch_size=16,
+    steps=4_000,
+    perceptual_net="squeeze",
+)
+
+RECIPES = {**ABLATIONS, "mini": MINI}
+
+# --- Methods: whatever turns (image, disparity, lens) into a picture -------------------------
+
+
+@dataclass(frozen=True)
+class Method:
+    """One row of the quality tables."""
+
+    label: str  # as printed; the paper's name where the paper has one
+    phrase: str  # what it is, in one phrase
+    loader: str = ""  # "module:function", resolved on first use; "" = not part of this version
+    weights: tuple[str, ...] = ()  # files in bokehlib/weights or BOKEHLIB_WEIGHTS
+    published: str = ""  # the method's name in results/published.csv, "" if the paper has none
+    colour: str = "#777777"  # in figures
+
+
+METHODS = {
+    "input": Method("Input", "the all-in-focus photo itself", "bokehlib.baselines.identity:load"),
+    "scatter": Method(
+        "Scatter",
+        "classical scatter renderer, BokehMe's published kernel",
+        "bokehlib.baselines.scatter:load",
+        colour="#d95f02",
+    ),
+    "bokehdiff-mini": Method(
+        "BokehDiff-mini",
+        "one-step diffusion with PISA on the embedded prior",
+        "bokehlib.mini:load",
+        weights=("mini-base.safetensors", "bokehdiff-mini.safetensors"),
+        published="BokehDiff",
+        colour="#1b6ca8",
+    ),
+    "bokehdiff-mini-paper": Method(
+        "BokehDiff-mini (paper)",
+        "the paper's recipe on the embedded prior",
+        "bokehlib.mini:load",
+        weights=("mini-base.safetensors", "bokehdiff-mini-paper.safetensors"),
+        published="BokehDiff",
+        colour="#66a6d6",
+    ),
+    "bokehdiff-sdxl": Method(
+        "BokehDiff", "one-step diffusion with PISA on SDXL", published="BokehDiff"
+    ),
+    "bokehme": Method("BokehMe", "classical and neural renderer", published="BokehMe"),
+    "mpib": Method("MPIB", "multi-plane images", published="MPIB"),
+    "drbokeh": Method("Dr.Bokeh", "two layers, occlusion-aware gather", published="Dr.Bokeh"),
+    "deeplens": Method("DeepLens", "early end-to-end network", published="DeepLens"),
+    "bokehme-finetuned": Method(
+        "BokehMe*", "the published weights, tuned on our data", published="BokehMe*"
+    ),
+    "bokehme-retrained": Method("BokehMe (retrained)", "from scratch on our data"),
+    "mpib-retrained": Method("MPIB (retrained)", "from scratch on our data"),
+    "deeplens-retrained": Method("DeepLens (retrained)", "from scratch on our data"),
+    "restormer-retrained": Method("Restormer*", "from scratch on our data", published="Restormer*"),
+}
+
+# --- Data sets ------------------------------------------------------------------------------
+
+DATASETS = {  # name -> label in tables
+    "synbokeh-mini": "SYNBOKEH-mini (embedded, synthetic)",
+    "synbokeh300": "SYNBOKEH300 (rebuilt)",
+    "rendered": "path-traced scenes",
+    "ebb_val294": "EBB Val294",
+    "blb_level5": "BLB level 5",
+}
+ROBUSTNESS_RADII = (-8, -4, -2, 0, 2, 4, 8)  # px; negative erodes, positive dilates the disparity
+ROBUSTNESS_BLUR = 2  # the one lens of each scene that the robustness curve uses
+
+# --- Tables and figures ---------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Scores:
+    """A score file that a table needs: measured at the exact or at perturbed disparity."""
+
+    dataset: str
+    method: str
+    perturbed: bool = False
+
+
+@dataclass(frozen=True)
+class Artefact:
+    """One table or figure: the reporter that makes it and the measurements it reads."""
+
+    notebook: str
+    parameters: dict = field(default_factory=dict)
+    scores: tuple[Scores, ...] = ()
+    pictures: str = ""  # folder of results/pictures that a worker fills first
+
+
+EMBEDDED = ("input", "scatter", "bokehdiff-mini")  # what runs on every machine
+_MINI_SCORES = tuple(Scores("synbokeh-mini", m) for m in EMBEDDED)
+_STRIP = "46_picture_strips"
+
+
+def _strip(figure: str) -> Artefact:
+    return Artefact(_STRIP, {"figure": figure}, pictures=figure)
+
+
+ARTEFACTS = {
+    "tableS2": Artefact("40_quality_tables", {"table": "tableS2"}, _MINI_SCORES),
+    "fig7_robustness": Artefact(
+        "43_fig7_robustness",
+        {},
+        tuple(Scores("synbokeh-mini", m, perturbed=True) for m in EMBEDDED[1:]),
+    ),
+    "fig6_focal_stack": _strip("fig6_focal_stack"),
+    "table1_quality": Artefact("40_quality_tables", {"table": "table1_quality"}),
+    "tableS1": Artefact("40_quality_tables", {"table": "tableS1"}),
+    "table2_ablation": Artefact("42_ablation_tables", {"table": "table2_ablation"}),
+    "table2b_physics": Artefact("42_ablation_tables", {"table": "table2b_physics"}),
+    "speed": Artefact("44_speed", {}, _MINI_SCORES),
+    "fig1_teaser": _strip("fig1_teaser"),
+    "fig5_qualitative": _strip("fig5_qualitative"),
+    "figS1_misalignment": _strip("figS1_misalignment"),
+    "figS2_samples": _strip("figS2_samples"),
+    "figS3_synthesis": _strip("figS3_synthesis"),
+    "figS4_aperture_sweep": _strip("figS4_aperture_sweep"),
+    "figS9_ablation": _strip("figS9_ablation"),
+}

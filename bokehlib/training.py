@@ -1,0 +1,210 @@
+"""Training BokehDiff on synthetic pairs (Sec. 3.3, 3.4, 4.1).
+
+accelerate launch -m bokehlib.training --recipe mini --photos FOLDER --run results/runs/mini
+"""
+
+import argparse
+import functools
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from accelerate.utils import set_seed
+
+from bokehlib import loop, mini
+from bokehlib.backbones import lpips_network
+from bokehlib.datasets import training_photos
+from bokehlib.losses import BokehLoss
+from bokehlib.optics import Lens
+from bokehlib.pipeline import BokehPipeline
+from bokehlib.study import RECIPES, Recipe
+from bokehlib.synthesis import Batch, Synthesiser, training_cutouts
+from bokehlib.weightfiles import EMBEDDED
+
+CROP = 192  # px; a side of the training pairs
+HALO = 32  # px of reflected margin around them, at least the largest radius
+SAMPLING = (8, 2)  # of the visibility; a training step draws a fresh scene anyway
+AHEAD = 4  # steps whose pairs are made in one go: many lens points, few launches
+
+
+def hardness_at(progress: float, first: float = 3.0, last: float = 1e6) -> float:
+    """Hardness of the mask's edge (S1): geometric over the first 80 % of training, then `last`.
+
+    Args:
+        progress: share of the training that is done, in [0, 1].
+        first: the published start.
+        last: k_max of S1.
+    """
+    return first * (last / first) ** min(1.0, progress / 0.8)
+
+
+class Trainee(torch.nn.Module):
+    """What is trained, as one module: image, disparity and lens in, prediction out."""
+
+    def __init__(self, pipeline: BokehPipeline):
+        """Take the pipeline's networks as parts."""
+        super().__init__()
+        self.vae, self.unet = pipeline.vae, pipeline.unet
+        self.pipeline = [pipeline]  # in a list: its parts are already registered above
+
+    def forward(self, image, disparity, lens, hardness: float, halo: int):
+        """(B, 3, H, W) sRGB in [0, 1] -> prediction (B, 3, H, W), not clamped."""
+        return self.pipeline[0].transform(image, disparity, lens, hardness, halo, SAMPLING)
+
+
+def train(
+    recipe: Recipe,
+    run_dir: Path,
+    slice_steps: int | None = None,
+    *,
+    pipeline: BokehPipeline,
+    batch: Callable[[int], Batch],
+    halo: int = HALO,
+    perceptual: torch.nn.Module | None = None,
+    mixed_precision: str = "no",
+    ema_decay: float = 0.999,
+) -> dict[str, torch.Tensor]:
+    """Train what the recipe trains, in a resumable slice.
+
+    Args:
+        recipe: everything that decides the result.
+        run_dir: checkpoints, loss curve and `adapter.safetensors`.
+        slice_steps: at most so many steps in this call; None = to the end.
+        pipeline: the base; adapters are added in place.
+        batch: step -> a batch with image, disparity, lens and target (`synthesis.Batch`).
+        halo: reflected margin in pixels, at least the largest radius of the batches.
+        perceptual: LPIPS network; None = `recipe.perceptual_net` where its weight is not 0.
+        mixed_precision: "no" or "bf16".
+        ema_decay: of the averaged weights, which are what is saved.
+
+    Returns:
+        The averaged trained parameters by name.
+
+    Raises:
+        ValueError: if the recipe asks for a loss term that cannot be computed.
+    """
+    set_seed(recipe.seed)  # LoRA starts from random matrices
+    mini.add_adapters(pipeline, recipe)
+    device = next(pipeline.unet.parameters()).device
+    if recipe.weights.perceptual and perceptual is None:
+        perceptual = lpips_network(recipe.perceptual_net)
+    loss = BokehLoss(recipe.weights, perceptual).to(device)
+    schedule = loop.Schedule(
+        steps=recipe.steps,
+        learning_rate=recipe.learning_rate,
+        warmup_steps=recipe.warmup_steps,
+        ema_decay=ema_decay,
+        mixed_precision=mixed_precision,
+    )
+
+    def terms(module, step: int):
+        pair = batch(step)
+        hardness = hardness_at(step / recipe.steps)
+        predicted = module(pair.image, pair.disparity, pair.lens, hardness, halo)
+        return loss(*(2 * x - 1 for x in (predicted.float(), pair.target, pair.image)))
+
+    averaged = loop.run(Trainee(pipeline), terms, schedule, run_dir, slice_steps)
+    note = {"steps": json.loads((run_dir / "progress.json").read_text())["steps"]}
+    mini.save_adapter(averaged, recipe, run_dir / "adapter.safetensors", note)
+    return averaged
+
+
+def pair_stream(
+    recipe: Recipe,
+    photos: list[torch.Tensor],
+    folder: Path | None,
+    device: str,
+    crop: int = CROP,
+    halo: int = HALO,
+) -> Callable[[int], Batch]:
+    """Pairs by step: photos, the built-in cut-outs and those in folder/cutouts."""
+    synthesiser = Synthesiser(
+        photos,
+        training_cutouts(folder),
+        size=(crop, crop),
+        margin=halo,
+        device=device,
+        max_radius=float(halo),
+    )
+    size = recipe.batch_size
+
+    @functools.lru_cache(maxsize=1)
+    def block(number: int) -> Batch:
+        samples = range(number * AHEAD * size, (number + 1) * AHEAD * size)
+        return synthesiser.batch(recipe.seed, samples)
+
+    def batch(step: int) -> Batch:
+        whole, part = block(step // AHEAD), slice(step % AHEAD * size, (step % AHEAD + 1) * size)
+        lens = Lens(whole.lens.focus[part], whole.lens.aperture[part])
+        return Batch(whole.image[part], whole.disparity[part], whole.target[part], lens)
+
+    return batch
+
+
+def smoke_run(recipe: Recipe, run_dir: Path) -> dict[str, torch.Tensor]:
+    """Two steps of a recipe on a tiny random network and random photos: shows that it runs.
+
+    The terms that need backbone weights are left out.
+    """
+    weights = replace(recipe.weights, perceptual=0.0, adversarial=0.0)
+    recipe = replace(recipe, weights=weights, steps=2, batch_size=2, rank=2)
+    draw = torch.Generator().manual_seed(0)
+    photos = [torch.randint(256, (3, 96, 96), generator=draw, dtype=torch.uint8) for _ in range(2)]
+    batch = pair_stream(recipe, photos, None, "cpu", crop=32, halo=16)
+    return train(recipe, run_dir, pipeline=mini.tiny(recipe), batch=batch, halo=16)
+
+
+def full_run(
+    recipe: Recipe,
+    run_dir: Path,
+    photos: Path,
+    base: Path = EMBEDDED / mini.BASE,
+    slice_steps: int | None = None,
+    compiled: bool = False,
+) -> dict[str, torch.Tensor]:
+    """Train a recipe on the embedded prior, on a GPU in bfloat16 where there is one.
+
+    Args:
+        recipe: what to train.
+        run_dir: folder of this run; a run that stands there is gone on with.
+        photos: folder of training photos; RGBA cut-outs may lie in its subfolder `cutouts`.
+        base: weight file of the prior.
+        slice_steps: at most so many steps in this call.
+        compiled: torch.compile the networks (minutes once, then faster steps).
+    """
+    device = loop.device()
+    pipeline = mini.load_base(base, recipe).to(device)
+    if compiled:
+        for part in (pipeline.vae.encoder, pipeline.vae.decoder, pipeline.unet):
+            part.compile()
+    return train(
+        recipe,
+        run_dir,
+        slice_steps,
+        pipeline=pipeline,
+        batch=pair_stream(recipe, training_photos([photos]), photos, device),
+        mixed_precision="bf16" if device == "cuda" else "no",
+    )
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Command line: one slice of one recipe."""
+    parser = argparse.ArgumentParser(prog="bokehlib.training", allow_abbrev=False)
+    parser.add_argument("--recipe", choices=sorted(RECIPES), default="mini")
+    parser.add_argument("--photos", type=Path, required=True, help="folder of training photos")
+    parser.add_argument("--base", type=Path, default=EMBEDDED / mini.BASE)
+    parser.add_argument("--run", type=Path, required=True, help="folder of this run")
+    parser.add_argument("--steps", type=int, help="instead of the recipe's")
+    parser.add_argument("--slice-steps", type=int, help="at most so many steps in this call")
+    parser.add_argument("--compile", action="store_true")
+    given = parser.parse_args(argv)
+    recipe = RECIPES[given.recipe]
+    if given.steps:
+        recipe = replace(recipe, steps=given.steps)
+    full_run(recipe, given.run, given.photos, given.base, given.slice_steps, given.compile)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,17 @@
+"""Where weight files lie. Nothing is ever downloaded from here, and torch is not needed."""
+
+import os
+from pathlib import Path
+
+EMBEDDED = Path(__file__).parent / "weights"
+
+
+def find_weights(file: str) -> Path | None:
+    """Path of a weight file: the folder BOKEHLIB_WEIGHTS first, then bokehlib/weights.
+
+    Returns:
+        None if it is in neither.
+    """
+    given = os.environ.get("BOKEHLIB_WEIGHTS")
+    folders = ([Path(given)] if given else []) + [EMBEDDED]
+    return next((folder / file for folder in folders if (folder / file).is_file()), None)

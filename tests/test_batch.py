@@ -1,0 +1,250 @@
+"""Laws of running notebooks: checked parameters, once, failures never count as done."""
+
+import json
+from types import SimpleNamespace
+
+import nbformat
+import papermill
+import pytest
+
+from bokehlib import batch, data, methods, results, study
+from bokehlib.errors import InputError
+
+KERNEL = {"kernelspec": {"name": "python3", "language": "python", "display_name": "Python 3"}}
+
+
+@pytest.fixture
+def notebooks(tmp_path, monkeypatch):
+    """A folder with one notebook that divides by its parameter and counts its runs."""
+    folder = tmp_path / "notebooks"
+    folder.mkdir()
+    parameters = nbformat.v4.new_code_cell(
+        f'divisor: int = 1  # of 6\nlog: str = "{tmp_path}/log"  # one line a run',
+        metadata={"tags": ["parameters"]},
+    )
+    work = nbformat.v4.new_code_cell(
+        "import os, sys\n"
+        "with open(log, 'a') as file:\n    print(sys.executable, os.getcwd(), file=file)\n"
+        "print(6 // divisor)"
+    )
+    notebook = nbformat.v4.new_notebook(cells=[parameters, work], metadata=KERNEL)
+    nbformat.write(notebook, folder / "divide.ipynb")
+    monkeypatch.setattr(batch, "NOTEBOOKS", folder)
+    return SimpleNamespace(root=tmp_path / "results", log=tmp_path / "log", folder=folder)
+
+
+def executed(notebooks):
+    return sorted(path.name for path in (notebooks.root / "runs" / "divide").iterdir())
+
+
+# --- One notebook ----------------------------------------------------------------------------
+
+
+def test_a_notebook_runs_in_this_python_at_the_root_and_what_stands_is_not_run_again(notebooks):
+    import sys
+
+    first = batch.run("divide", notebooks.root, divisor=2)
+    assert batch.run("divide", notebooks.root, divisor=2) == first
+    runs = notebooks.log.read_text().splitlines()
+    assert runs == [f"{sys.executable} {results.ROOT}"]
+    assert executed(notebooks) == [first.name]
+    batch.run("divide", notebooks.root, fresh=True, divisor=2)
+    assert len(notebooks.log.read_text().splitlines()) == 2
+
+
+def test_other_parameters_or_another_source_are_another_run(notebooks):
+    first = batch.run("divide", notebooks.root)
+    assert batch.run("divide", notebooks.root, divisor=3) != first
+    source = notebooks.folder / "divide.ipynb"
+    source.write_text(source.read_text().replace("6 //", "7 //"))
+    assert batch.run("divide", notebooks.root) != first
+
+
+def test_an_unknown_parameter_is_refused_with_the_known_ones_before_anything_runs(notebooks):
+    with pytest.raises(InputError, match=r"divizor.*known: divisor, log"):
+        batch.run("divide", notebooks.root, divizor=2)
+    assert not notebooks.log.exists()
+
+
+def test_an_unknown_notebook_is_refused_with_the_known_ones(notebooks):
+    with pytest.raises(InputError, match=r"known: divide$"):
+        batch.run("multiply", notebooks.root)
+
+
+def test_a_failed_run_is_kept_to_look_at_and_never_counted_as_done(notebooks):
+    for _ in range(2):
+        with pytest.raises(papermill.PapermillExecutionError, match="ZeroDivisionError"):
+            batch.run("divide", notebooks.root, divisor=0)
+    assert len(notebooks.log.read_text().splitlines()) == 2
+    (name,) = executed(notebooks)
+    assert name.endswith(".failed.ipynb")
+
+
+def test_a_failure_after_a_success_takes_the_success_away(notebooks):
+    batch.run("divide", notebooks.root, divisor=2)
+    notebooks.log.unlink()
+    notebooks.log.mkdir()  # now the notebook cannot write its log
+    with pytest.raises(papermill.PapermillExecutionError):
+        batch.run("divide", notebooks.root, fresh=True, divisor=2)
+    (name,) = executed(notebooks)
+    assert name.endswith(".failed.ipynb")
+
+
+def test_ctrl_c_leaves_nothing_half_written(notebooks, monkeypatch):
+    def interrupted(source, target, parameters):
+        target.write_text("{half of a notebo")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(batch, "_execute", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        batch.run("divide", notebooks.root)
+    assert executed(notebooks) == []
+
+
+# --- The study -------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def made_up(tmp_path, monkeypatch):
+    """A study whose notebooks are not run but noted, and whose workers leave stamps."""
+    ran = []
+
+    def run(notebook, root, fresh=False, **parameters):
+        ran.append((notebook, parameters))
+        if notebook.startswith("3"):
+            what = (parameters["dataset"], parameters["method"], notebook == "31_score_perturbed")
+            leave_stamp(root, *what)
+        return root
+
+    monkeypatch.setattr(batch, "run", run)
+    monkeypatch.setattr(methods, "lacks", lambda name: "")
+    monkeypatch.setattr(methods, "weights_hash", lambda name: "w")
+    monkeypatch.setattr(data, "data_hash", lambda name: "d")
+    monkeypatch.setattr(batch, "_picture_steps", lambda *_: [])
+    return SimpleNamespace(ran=ran, root=tmp_path)
+
+
+def leave_stamp(root, dataset, method, perturbed, weights="w", smoke=False):
+    row = {"dataset": dataset, "image": "s", "method": method, "blur": 2}
+    row |= {"perturbation": 2 if perturbed else 0, "psnr": 30.0}
+    asked = results.measurement(dataset, method, perturbed, smoke)
+    stamp = results.stamp(asked, 0, weights, "d", "cpu", wall_seconds=60.0)
+    part = "perturbed" if perturbed else "exact"
+    results.write_scores([row], stamp, dataset, method, part, root)
+
+
+def reproduce(made_up, *names, **options):
+    made_up.ran.clear()
+    code = batch.reproduce(names, results=str(made_up.root), **options)
+    return code, [(notebook, p.get("method", "")) for notebook, p in made_up.ran]
+
+
+def test_a_fresh_clone_with_standing_scores_only_runs_reporters(made_up):
+    for method in study.EMBEDDED:
+        leave_stamp(made_up.root, "synbokeh-mini", method, False)
+        leave_stamp(made_up.root, "synbokeh-mini", method, True)
+    code, ran = reproduce(made_up)
+    assert code == 0
+    assert [notebook for notebook, _ in ran] == [a.notebook for a in study.ARTEFACTS.values()]
+
+
+def test_missing_scores_are_measured_before_their_reporter_and_exact_before_perturbed(made_up):
+    _, ran = reproduce(made_up, "fig7_robustness", "tableS2")
+    assert ran == [
+        ("30_score", "scatter"),
+        ("31_score_perturbed", "scatter"),
+        ("30_score", "bokehdiff-mini"),
+        ("31_score_perturbed", "bokehdiff-mini"),
+        ("43_fig7_robustness", ""),
+        ("30_score", "input"),
+        ("40_quality_tables", ""),
+    ]
+    assert reproduce(made_up, "fig7_robustness")[1] == [("43_fig7_robustness", "")]
+
+
+def test_new_weights_make_scores_fall_and_only_those(made_up, monkeypatch):
+    reproduce(made_up)
+    changed = lambda name: "new" if name == "scatter" else "w"  # noqa: E731
+    monkeypatch.setattr(methods, "weights_hash", changed)
+    _, ran = reproduce(made_up, "tableS2")
+    assert ran == [("30_score", "scatter"), ("40_quality_tables", "")]
+
+
+def test_smoke_scores_do_not_stand_for_the_study(made_up):
+    for method in study.EMBEDDED:
+        leave_stamp(made_up.root, "synbokeh-mini", method, False, smoke=True)
+    _, ran = reproduce(made_up, "tableS2")
+    assert len(ran) == 4
+
+
+def test_fresh_measures_all_again_and_says_beforehand_how_long(made_up, capsys):
+    reproduce(made_up, "tableS2")
+    capsys.readouterr()
+    _, ran = reproduce(made_up, "tableS2", fresh=True)
+    assert [notebook for notebook, _ in ran] == ["30_score"] * 3 + ["40_quality_tables"]
+    first = capsys.readouterr().out.splitlines()[0]
+    assert first == "measuring all again takes about 3 min, by the times in the stamps"
+
+
+def test_fresh_says_so_when_the_length_is_unknown(made_up, capsys):
+    reproduce(made_up, "tableS2", fresh=True)
+    assert "3 runs of unknown length" in capsys.readouterr().out.splitlines()[0]
+
+
+def test_a_method_that_lacks_something_is_left_out_with_the_reason_once(
+    made_up, monkeypatch, capsys
+):
+    lacks = {"bokehdiff-mini": "weights"}
+    monkeypatch.setattr(methods, "lacks", lambda name: lacks.get(name, ""))
+    code, ran = reproduce(made_up)
+    assert code == 0
+    assert ("30_score", "bokehdiff-mini") not in ran
+    assert ("30_score", "scatter") in ran
+    assert capsys.readouterr().out.count("left out: bokehdiff-mini: weights") == 1
+
+
+def test_a_data_set_that_is_not_here_is_left_out_with_the_reason(made_up, monkeypatch, capsys):
+    monkeypatch.setattr(data, "data_hash", lambda name: "")
+    code, ran = reproduce(made_up, "tableS2")
+    assert (code, ran) == (0, [("40_quality_tables", "")])
+    assert "left out: synbokeh-mini is not here" in capsys.readouterr().out
+
+
+def test_a_failed_notebook_gives_a_clear_line_and_code_1_and_the_rest_still_runs(
+    made_up, monkeypatch, capsys
+):
+    def run(notebook, root, **parameters):
+        made_up.ran.append((notebook, parameters))
+        if parameters.get("method") == "input":
+            error = papermill.PapermillExecutionError(0, 1, "", "ValueError", "no\nlight", [])
+            error.add_note("input.failed.ipynb")
+            raise error
+
+    monkeypatch.setattr(batch, "run", run)
+    code, ran = reproduce(made_up, "tableS2")
+    assert code == 1
+    assert ran[-1] == ("40_quality_tables", "")
+    captured = capsys.readouterr()
+    assert captured.err == (
+        "FAILED 30_score input synbokeh-mini: ValueError: no (see input.failed.ipynb)\n"
+    )
+    assert captured.out.splitlines()[-1].startswith("3 of 4 notebooks done")
+
+
+def test_an_unknown_table_is_refused_with_the_known_ones(made_up):
+    with pytest.raises(InputError, match=r"table9.*tableS2"):
+        reproduce(made_up, "table9")
+    assert made_up.ran == []
+
+
+def test_every_step_shows_its_place_and_the_time_left(made_up, capsys):
+    reproduce(made_up, "tableS2")
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("[")]
+    assert [line.split()[0] for line in lines] == ["[1/4]", "[2/4]", "[3/4]", "[4/4]"]
+    assert all("left)" in line for line in lines)
+
+
+def test_executed_notebooks_carry_their_parameters(notebooks):
+    path = batch.run("divide", notebooks.root, divisor=3)
+    found = json.loads(path.read_text())["metadata"]["papermill"]["parameters"]
+    assert found == {"divisor": 3}

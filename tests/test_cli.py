@@ -1,0 +1,325 @@
+"""The command line: what it prints, what it refuses, what it leaves behind."""
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import bokehlib
+from bokehlib import cli, images, methods, study
+
+WIDTH, HEIGHT = 30, 20
+
+
+@pytest.fixture(autouse=True)
+def loud(monkeypatch):
+    """Silencing libraries in this process would silence them for all later tests."""
+    monkeypatch.setattr(cli, "_quieten", lambda: None)
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A folder with a photo, disparity maps and broken files, made the working folder."""
+    rng = np.random.default_rng(0)
+    images.write_image(tmp_path / "photo.png", rng.random((HEIGHT, WIDTH, 3)))
+    damaged_exif = b"Exif\0\0MM\0*\0\0\0\x08\xff\xff"  # Pillow warns of it
+    Image.open(tmp_path / "photo.png").save(tmp_path / "photo.jpg", exif=damaged_exif)
+    disparity = rng.random((HEIGHT, WIDTH)).astype(np.float32)
+    images.write_disparity(tmp_path / "map.png", disparity)
+    np.save(tmp_path / "map.npy", disparity)
+    np.save(tmp_path / "nan.npy", np.where(disparity > 0.9, np.nan, disparity))
+    np.save(tmp_path / "inf.npy", np.where(disparity > 0.9, np.inf, disparity))
+    np.save(tmp_path / "depth.npy", 10 * disparity + 1)
+    images.write_disparity(tmp_path / "tall.png", disparity.T)
+    (tmp_path / "text.png").write_text("not a picture")
+    for name in ("photo.jpg", "map.png", "map.npy"):
+        whole = (tmp_path / name).read_bytes()
+        (tmp_path / f"cut.{name.partition('.')[2]}").write_bytes(whole[: len(whole) // 2])
+    Image.new("RGBA", (WIDTH, HEIGHT), (9, 9, 9, 128)).save(tmp_path / "glass.png")
+    (tmp_path / "folder.png").mkdir()
+    (tmp_path / "old.png").write_bytes(b"an older picture")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+GOOD = {
+    "IMAGE": "photo.png",
+    "--out": "out.png",
+    "--disparity": "map.png",
+    "--focus": "7,3",
+    "--aperture": "4",
+    "--method": "scatter",
+}
+
+
+def _arguments(**changes):
+    """The good command with some options changed; None leaves one out."""
+    options = GOOD | {
+        ("IMAGE" if key == "IMAGE" else "--" + key.replace("_", "-")): value
+        for key, value in changes.items()
+    }
+    image = options.pop("IMAGE")
+    argv = ["render"] + ([] if image is None else [image])
+    for option, value in options.items():
+        if value is not None:
+            argv += [option] if value == "" else [option, value]
+    return argv
+
+
+def _state(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+
+
+BAD = {  # what is given -> words that the line must have: the argument, the find, the accepted
+    "missing image": (_arguments(IMAGE="no.png"), "IMAGE", "no.png", "PNG, JPEG"),
+    "folder as image": (_arguments(IMAGE="folder.png"), "IMAGE", "not a regular file", "PNG"),
+    "text as image": (_arguments(IMAGE="text.png"), "IMAGE", "not a picture", "PNG, JPEG"),
+    "cut image": (_arguments(IMAGE="cut.jpg"), "IMAGE", "truncated", "PNG, JPEG"),
+    "glass": (_arguments(IMAGE="glass.png"), "IMAGE", "alpha from 128 to 128", "opaque"),
+    "missing map": (_arguments(disparity="no.png"), "--disparity", "no.png", ".npy"),
+    "text as map": (_arguments(disparity="text.png"), "--disparity", "not a picture", "16-bit"),
+    "cut map": (_arguments(disparity="cut.png"), "--disparity", "truncated", "16-bit"),
+    "cut array": (_arguments(disparity="cut.npy"), "--disparity", "truncated", "16-bit"),
+    "colour map": (_arguments(disparity="photo.png"), "--disparity", "colour", "grey"),
+    "other aspect": (_arguments(disparity="tall.png"), "--disparity", "20x30", "aspect"),
+    "NaN map": (_arguments(disparity="nan.npy"), "--disparity", "NaN or infinite", "[0, 1]"),
+    "infinite map": (_arguments(disparity="inf.npy"), "--disparity", "NaN or infinite", "[0, 1]"),
+    "depth map": (_arguments(disparity="depth.npy"), "--disparity", "values from 1", "[0, 1]"),
+    "focus right of it": (_arguments(focus="30,3"), "--focus", "30,3", "0 to 29"),
+    "focus below it": (_arguments(focus="3,20"), "--focus", "3,20", "0 to 19"),
+    "focus left of it": (_arguments(focus="-1,3"), "--focus", "-1", "0 to 29"),
+    "focus of one number": (_arguments(focus="7"), "--focus", "'7'", "X,Y"),
+    "focus of three": (_arguments(focus="7,3,1"), "--focus", "7,3,1", "X,Y"),
+    "focus in words": (_arguments(focus="x,y"), "--focus", "'x'", "X,Y"),
+    "focus NaN": (_arguments(focus="nan,3"), "--focus", "nan", "X,Y"),
+    "disparity over 1": (
+        _arguments(focus=None, focus_disparity="1.01"), "--focus-disparity", "1.01", "0 to 1",
+    ),
+    "disparity below 0": (
+        _arguments(focus=None, focus_disparity="-0.1"), "--focus-disparity", "-0.1", "0 to 1",
+    ),
+    "disparity NaN": (
+        _arguments(focus=None, focus_disparity="nan"), "--focus-disparity", "nan", "0 to 1",
+    ),
+    "negative aperture": (_arguments(aperture="-3"), "--aperture", "-3", "0 or more"),
+    "infinite aperture": (_arguments(aperture="inf"), "--aperture", "inf", "finite"),
+    "minus infinite": (_arguments(aperture="-inf"), "--aperture", "-inf", "finite"),
+    "NaN aperture": (_arguments(aperture="nan"), "--aperture", "nan", "finite"),
+    "aperture in words": (_arguments(aperture="wide"), "--aperture", "wide", "number"),
+    "unknown method": (_arguments(method="magic"), "--method", "magic", "scatter"),
+    "method to come": (_arguments(method="mpib"), "--method", "not part of this", "scatter"),
+    "seed of a half": (_arguments(seed="0.5"), "--seed", "0.5", "whole number"),
+    "negative seed": (_arguments(seed="-1"), "--seed", "-1", "whole number"),
+    "huge seed": (_arguments(seed="9" * 30), "--seed", "999", "whole number"),
+    "unknown device": (_arguments(device="tpu"), "--device", "tpu", "auto, cpu, cuda"),
+    "unknown suffix": (_arguments(out="out.gif"), "--out", ".gif", ".png, .jpg"),
+    "folder that is not": (_arguments(out="no/out.png"), "--out", "no folder no", "writable"),
+    "folder as output": (_arguments(out="folder.png"), "--out", "a folder", "a file"),
+    "output on the image": (_arguments(out="photo.png"), "--out", "IMAGE photo.png", "another"),
+    "output on the map": (_arguments(out="./map.png"), "--out", "--disparity map.png", "another"),
+    "no depth network": (
+        _arguments(disparity=None, estimate_disparity=""),
+        "--estimate-disparity", "no depth network", "--disparity FILE",
+    ),
+    "both disparities": (
+        _arguments(estimate_disparity=""), "--estimate-disparity", "not allowed", "--disparity",
+    ),
+    "both focuses": (
+        _arguments(focus_disparity="0.5"), "--focus-disparity", "not allowed", "--focus X,Y",
+    ),
+    "no disparity": (_arguments(disparity=None), "--disparity", "required", "--estimate"),
+    "no focus": (_arguments(focus=None), "--focus", "required", "--focus X,Y"),
+    "no aperture": (_arguments(aperture=None), "--aperture", "required", "--aperture K"),
+    "no output": (_arguments(out=None), "--out", "required", "--out FILE"),
+    "no image": (_arguments(IMAGE=None), "IMAGE", "required", "IMAGE --out FILE"),
+    "option without value": ([*_arguments(), "--seed"], "--seed", "no value", "--seed N"),
+    "swallowed option": (_arguments(out=""), "--out", "no value", "--out FILE"),
+    "option given twice": ([*_arguments(), "--aperture", "5"], "--aperture", "twice", "once"),
+    "unknown option": (_arguments(blur="3"), "--blur", "unknown", "--aperture K"),
+    "abbreviated option": ([*_arguments(), "--se", "3"], "--se", "unknown", "--seed N"),
+    "second image": ([*_arguments(), "b.png"], "b.png", "unknown", "IMAGE"),
+    "no command": ([], "COMMAND", "required", "render, methods, study"),
+    "unknown command": (["develop"], "COMMAND", "develop", "render, methods, study"),
+    "methods with more": (["methods", "--all"], "--all", "unknown", "no arguments"),
+    "unknown table": (["study", "table9"], "TABLE", "table9", "tableS2"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", BAD)
+@pytest.mark.parametrize("out", ["new", "old"])
+def test_bad_input_is_one_line_and_leaves_all_files_alone(folder, capsys, case, out):
+    argv, *words = BAD[case]
+    if out == "old":
+        argv = ["old.png" if word == "out.png" else word for word in argv]
+    before = _state(folder)
+    assert cli.main(argv) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.endswith("\n")
+    assert len(printed.err.splitlines()) == 1
+    for word in words:
+        assert word in printed.err
+    for noise in ("usage", "Traceback", "Warning"):
+        assert noise not in printed.err
+    assert _state(folder) == before
+
+
+def test_missing_weights_are_named_with_the_places_looked_at(folder, capsys, monkeypatch):
+    monkeypatch.setenv("BOKEHLIB_WEIGHTS", str(folder / "nowhere"))
+    lost = study.Method("X", "x", "bokehlib.pipeline:load_mini", weights=("no-such.safetensors",))
+    monkeypatch.setitem(study.METHODS, "bokehdiff-mini", lost)
+    assert cli.main(_arguments(method=None)) == 2  # the default method
+    line = capsys.readouterr().err
+    for word in ("--method", "bokehdiff-mini", "no-such.safetensors", str(folder / "nowhere")):
+        assert word in line
+
+
+def test_a_file_name_with_a_line_break_still_gives_one_line(folder, capsys):
+    assert cli.main(_arguments(IMAGE="two\nlines.png")) == 2
+    assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+# --- As a process ---------------------------------------------------------------------------
+
+
+def _run(*argv):
+    environment = os.environ | {"PYTHONPATH": str(cli.Path(cli.__file__).parents[1])}
+    command = [sys.executable, *argv]
+    return subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+
+
+def test_a_process_refuses_bad_input_with_exit_code_2(folder):
+    done = _run("-m", "bokehlib", *_arguments(aperture="-3"))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert len(done.stderr.splitlines()) == 1
+    assert done.stderr.startswith("--aperture: found '-3'; accepted: ")
+
+
+@pytest.mark.parametrize("case", ["other aspect", "unknown method", "focus below it"])
+def test_arguments_and_files_are_checked_before_torch_is_imported(folder, case):
+    program = (
+        "import sys; from bokehlib.cli import main; code = main(sys.argv[1:]); "
+        "print('torch' in sys.modules); sys.exit(code)"
+    )
+    done = _run("-c", program, *BAD[case][0])
+    assert (done.returncode, done.stdout) == (2, "False\n")
+
+
+def test_importing_the_package_imports_no_torch_but_offers_its_names():
+    program = (
+        "import sys, bokehlib; print('torch' in sys.modules); "
+        "print(bokehlib.Lens(0.4, 24.0).aperture, bokehlib.load.__name__, "
+        "bokehlib.optics.__name__, bokehlib.pisa.__name__)"
+    )
+    done = _run("-c", program)
+    assert done.stdout == "False\n24.0 load bokehlib.optics bokehlib.pisa\n"
+
+
+def test_the_same_command_twice_gives_the_same_file_and_one_line_of_json(folder):
+    reports = []
+    for name in ("one.png", "two.png"):
+        done = _run("-m", "bokehlib", *_arguments(IMAGE="photo.jpg", disparity="map.npy", out=name))
+        assert (done.returncode, done.stderr) == (0, "")
+        assert len(done.stdout.splitlines()) == 1
+        reports.append(json.loads(done.stdout))
+    assert (folder / "one.png").read_bytes() == (folder / "two.png").read_bytes()
+    seconds = reports[0].pop("seconds")
+    assert 0 <= seconds < 60
+    assert reports[0] == {
+        "method": "scatter",
+        "width": WIDTH,
+        "height": HEIGHT,
+        "focus_disparity": pytest.approx(float(np.load("map.npy")[3, 7]), abs=1e-6),
+        "aperture": 4.0,
+    }
+
+
+# --- In this process ------------------------------------------------------------------------
+
+
+def test_a_closed_aperture_writes_the_photo_itself(folder, capsys):
+    assert cli.main(_arguments(aperture="0", out="old.png")) == 0
+    assert np.array_equal(images.read_image("old.png"), images.read_image("photo.png"))
+    assert json.loads(capsys.readouterr().out)["aperture"] == 0
+
+
+def test_focus_is_x_then_y_and_the_same_as_its_disparity(folder):
+    disparity = images.read_disparity("map.png")
+    assert cli.main(_arguments(focus="29,19", out="corner.png")) == 0
+    given = _arguments(focus=None, focus_disparity=repr(float(disparity[19, 29])), out="given.png")
+    assert cli.main(given) == 0
+    assert cli.main(_arguments(focus="19,2", out="elsewhere.png")) == 0
+    corner = images.read_image("corner.png")
+    assert np.array_equal(corner, images.read_image("given.png"))
+    assert not np.array_equal(corner, images.read_image("elsewhere.png"))
+
+
+def test_a_map_of_another_size_is_resized(folder):
+    images.write_disparity("half.png", np.full((HEIGHT // 2, WIDTH // 2), 0.25))
+    images.write_disparity("full.png", np.full((HEIGHT, WIDTH), 0.25))
+    for name in ("half", "full"):
+        focus = {"focus": None, "focus_disparity": "1"}
+        assert cli.main(_arguments(disparity=f"{name}.png", out=f"{name}-out.png", **focus)) == 0
+    assert (folder / "half-out.png").read_bytes() == (folder / "full-out.png").read_bytes()
+
+
+def test_an_interrupted_run_leaves_nothing_and_says_so_in_one_line(folder, capsys, monkeypatch):
+    def interrupted(*arguments, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(methods, "load", interrupted)
+    before = _state(folder)
+    assert cli.main(_arguments()) == 130
+    assert capsys.readouterr().err == "interrupted\n"
+    assert _state(folder) == before
+
+
+def test_the_seed_decides_what_a_method_draws(folder, monkeypatch):
+    import torch
+
+    def noisy(image, disparity, lens):
+        return torch.rand(image.shape)
+
+    monkeypatch.setattr(methods, "load", lambda name, device: noisy)
+    for name, seed in (("a", "1"), ("b", "1"), ("c", "2")):
+        assert cli.main(_arguments(out=f"{name}.png", seed=seed)) == 0
+    a, b, c = ((folder / f"{name}.png").read_bytes() for name in "abc")
+    assert a == b != c
+
+
+def test_study_hands_its_names_and_switches_to_the_batch(monkeypatch):
+    calls = []
+
+    def reproduce(names, **switches):
+        calls.append((list(names), switches))
+        return 1
+
+    monkeypatch.setattr("bokehlib.batch.reproduce", reproduce)
+    assert cli.main(["study", "tableS2", "speed", "--smoke"]) == 1
+    assert cli.main(["study", "--fresh"]) == 1
+    assert calls == [
+        (["tableS2", "speed"], {"smoke": True, "fresh": False}),
+        (list(study.ARTEFACTS), {"smoke": False, "fresh": True}),
+    ]
+
+
+def test_methods_are_listed_one_a_line_in_aligned_columns(capsys):
+    assert cli.main(["methods"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == len(study.METHODS)
+    columns = set()
+    for line, (name, method) in zip(lines, study.METHODS.items(), strict=True):
+        state = methods.lacks(name) or "ready"
+        assert line.split() == [name, *state.split(), *method.phrase.split()]
+        columns.add((line.index(state, len(name)), line.rindex(method.phrase)))
+    assert len(columns) == 1
+
+
+def test_a_missing_name_of_the_package_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="no attribute 'bokeh'"):
+        _ = bokehlib.bokeh
+    assert {"load", "Lens", "optics", "pisa"} <= set(dir(bokehlib))

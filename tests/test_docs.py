@@ -1,0 +1,143 @@
+"""Laws of the documents: what they name exists, and their numbers are the measured ones."""
+
+import ast
+import re
+import shlex
+from collections import Counter
+from functools import cache
+from pathlib import Path
+
+import pytest
+import torch
+
+from bokehlib import cli, readme, study
+from bokehlib.optics import Lens, circle_of_confusion, token_radius
+from bokehlib.results import ROOT
+
+README = ROOT / "README.md"
+PAGES = [README, *sorted((ROOT / "docs").glob("*.md"))]
+LABELS = {
+    *(f"P{n}" for n in range(1, 14)),
+    *(f"B{n}" for n in range(1, 27)),
+    *(f"D{n}" for n in range(1, 13)),
+}
+LACKING = "not part of this version: "
+
+each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+
+
+def divergences() -> list[list[str]]:
+    text = (ROOT / "docs" / "divergences.md").read_text(encoding="utf-8")
+    rows = [line for line in text.splitlines() if re.match(r"\| [PBD]\d+ \|", line)]
+    return [[cell.strip() for cell in row.strip("|").split(" | ")] for row in rows]
+
+
+@cache
+def names_in(file: str) -> set[str]:
+    tree = ast.parse((ROOT / "tests" / file).read_text(encoding="utf-8"))
+    return {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
+
+
+def shell_lines(page: Path) -> list[str]:
+    blocks = re.findall(r"```sh\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    return [line for block in blocks for line in block.splitlines() if line]
+
+
+# --- Divergences -----------------------------------------------------------------------------
+
+
+def test_every_divergence_is_decided_exactly_once():
+    assert Counter(row[0] for row in divergences()) == Counter(LABELS)
+
+
+@pytest.mark.parametrize("row", divergences(), ids=lambda row: row[0])
+def test_every_decision_is_pinned_by_a_test_or_says_what_is_missing(row):
+    _, theirs, ours, pins = row
+    assert theirs
+    assert ours
+    if pins.startswith(LACKING):
+        assert len(pins) > len(LACKING)
+        return
+    named = re.findall(r"`(test_\w+\.py)::(test_\w+)`", pins)
+    assert named
+    assert re.sub(r"`test_\w+\.py::test_\w+`", "", pins).strip(", ") == ""
+    for file, name in named:
+        assert name in names_in(file), f"{file} has no {name}"
+
+
+# --- What the pages name ---------------------------------------------------------------------
+
+
+@each_page
+def test_every_file_that_a_page_points_to_exists(page):
+    text = page.read_text(encoding="utf-8")
+    links = [t for t in re.findall(r"\]\(([^)#]+)\)", text) if "://" not in t]
+    missing = [link for link in links if not (page.parent / link).exists()]
+    quoted = re.findall(r"\b(?:docs|notebooks|tests|bokehlib)/[\w/.-]+\.\w+", text)
+    made_up = {"bokehlib/baselines/mean.py"}  # the example of add-a-method.md
+    missing += [file for file in set(quoted) - made_up if not (ROOT / file).exists()]
+    assert missing == []
+
+
+@each_page
+def test_every_command_is_one_that_the_program_accepts(page):
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    for line in shell_lines(page):
+        words = shlex.split(line, comments=True)
+        if words[0] == "make":
+            assert re.search(rf"^{words[1]}:", makefile, re.MULTILINE), line
+        else:
+            assert words[:3] == [".venv/bin/python", "-m", "bokehlib"], line
+            cli._parse(words[3:])
+
+
+@each_page
+def test_every_table_and_figure_that_a_command_names_is_one(page):
+    for found in re.findall(r"bokehlib study ([\w ]+)`", page.read_text(encoding="utf-8")):
+        assert set(found.split()) <= set(study.ARTEFACTS)
+
+
+@each_page
+def test_every_python_example_is_valid(page):
+    blocks = re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    for block in blocks:
+        ast.parse("{" + block + "}" if block.startswith('"mean":') else block)
+
+
+def test_the_readme_lists_every_notebook():
+    text = README.read_text(encoding="utf-8")
+    for notebook in (ROOT / "notebooks").glob("*.ipynb"):
+        assert f"(notebooks/{notebook.name})" in text
+
+
+def test_the_readme_shows_what_was_measured():
+    found = readme.shown(README.read_text(encoding="utf-8"))
+    assert found == readme.table(), "run `python -m bokehlib.readme`"
+
+
+# --- Numbers in the pages --------------------------------------------------------------------
+
+
+def test_the_portrait_of_the_units_page_has_the_radii_it_says():
+    text = (ROOT / "docs" / "units.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (\w+) \| (0\.\d+) \| .* = (\d+) px \|$", text, re.MULTILINE)
+    assert [name for name, *_ in rows] == ["face", "wall", "hand"]
+    lens = Lens(0.8, 30 / abs(0.3 - 0.8))
+    disparity = torch.tensor([float(d) for _, d, _ in rows]).view(1, 1, 1, 3)
+    radii = circle_of_confusion(disparity, lens).flatten().tolist()
+    assert radii == pytest.approx([float(radius) for *_, radius in rows], abs=1e-4)
+    wall = torch.full((1, 1, 32, 32), 0.3)
+    large, small = (token_radius(wall, lens, (2, 2)), token_radius(wall, lens.scaled(0.5), (4, 4)))
+    assert large.unique().item() == pytest.approx(small.unique().item()) == pytest.approx(30 / 16)
+    assert "30/16 = 15/8 = 1.9 tokens" in text
+
+
+def test_the_real_lens_of_the_units_page_has_the_aperture_it_says():
+    focal, number, focus, near, pixel = 50.0, 2.0, 2000.0, 1500.0, 36 / 1536  # mm
+    depth = 6000.0
+    disc = focal**2 / (2 * number * (focus - focal)) * abs(depth - focus) / depth / pixel
+    aperture = focal**2 * focus / (2 * number * (focus - focal) * pixel * near)
+    disparity = torch.tensor(near / depth).view(1, 1, 1, 1)
+    blur = circle_of_confusion(disparity, Lens(near / focus, aperture))
+    assert blur.item() == pytest.approx(disc)
+    assert f"= {aperture:.0f} px per unit" in (ROOT / "docs" / "units.md").read_text("utf-8")

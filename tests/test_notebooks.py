@@ -1,0 +1,157 @@
+"""Laws of the notebooks: clean, small, parameterised as the plan expects, and they run."""
+
+import ast
+import inspect
+
+import nbformat
+import papermill
+import pytest
+
+from bokehlib import batch, results, study
+
+NOTEBOOKS = sorted(batch.NOTEBOOKS.glob("*.ipynb"))
+REPORTERS = [path for path in NOTEBOOKS if path.name.startswith("4")]
+TORCH_FREE = {
+    "results",
+    "figures",
+    "tables",
+    "study",
+    "pictures",
+}  # of bokehlib; checked in test_study
+
+each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+
+
+def code_cells(path):
+    return [c for c in nbformat.read(path, as_version=4).cells if c.cell_type == "code"]
+
+
+def nodes(cell):
+    """All syntax nodes of a code cell, its lines of IPython magic aside."""
+    lines = ["" if line.startswith("%") else line for line in cell.source.splitlines()]
+    return list(ast.walk(ast.parse("\n".join(lines))))
+
+
+def imports(path):
+    """Full names of all modules and names that a notebook imports."""
+    found = set()
+    for cell in code_cells(path):
+        for node in nodes(cell):
+            if isinstance(node, ast.Import):
+                found |= {alias.name for alias in node.names}
+            if isinstance(node, ast.ImportFrom):
+                found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+# --- Form ------------------------------------------------------------------------------------
+
+
+@each_notebook
+def test_is_committed_clean(path):
+    notebook = nbformat.read(path, as_version=4)
+    nbformat.validate(notebook)
+    assert set(notebook.metadata) <= {"kernelspec", "language_info"}
+    assert (notebook.metadata.kernelspec.name, notebook.metadata.kernelspec.language) == (
+        "python3",
+        "python",
+    )
+    ids = [cell.id for cell in notebook.cells]
+    assert len(set(ids)) == len(ids)
+    for cell in notebook.cells:
+        assert set(cell.metadata) <= {"tags"}
+        assert cell.get("outputs", []) == []
+        assert cell.get("execution_count") is None
+
+
+@each_notebook
+def test_asks_one_question_first_and_stays_small(path):
+    cells = nbformat.read(path, as_version=4).cells
+    title = cells[0].source.splitlines()[0]
+    assert cells[0].cell_type == "markdown"
+    assert title.startswith("# ")
+    assert title.endswith("?")
+    assert cells[1].metadata.get("tags") == ["parameters"]
+    assert len(code_cells(path)) <= 15
+    for cell in code_cells(path):
+        for node in nodes(cell):
+            if isinstance(node, ast.FunctionDef):
+                assert node.end_lineno - node.lineno < 3, f"{node.name} belongs into bokehlib"
+
+
+@each_notebook
+def test_every_parameter_is_a_scalar_with_a_type_and_a_comment_that_papermill_reads(path):
+    (cell,) = [c for c in code_cells(path) if "parameters" in c.metadata.get("tags", [])]
+    statements = ast.parse(cell.source).body
+    assert len(statements) <= 8
+    assert all(isinstance(statement, ast.AnnAssign) for statement in statements)
+    names = [statement.target.id for statement in statements]
+    known = papermill.inspect_notebook(str(path))
+    assert list(known) == names
+    assert all(entry["help"] and entry["inferred_type_name"] for entry in known.values())
+    assert {"smoke", "results"} <= set(names)
+    assert known["smoke"]["default"] == "False"
+    for statement in statements:
+        assert isinstance(ast.literal_eval(statement.value), bool | int | float | str)
+
+
+def test_the_plan_passes_only_parameters_that_the_notebooks_have(monkeypatch):
+    monkeypatch.setattr(batch, "scores_stand", lambda *_: False)
+    monkeypatch.setattr(batch.methods, "lacks", lambda name: "")
+    monkeypatch.setattr(batch.methods, "weights_hash", lambda name: "")
+    monkeypatch.setattr(batch.data, "data_hash", lambda name: "d")
+    steps, _ = batch.plan(study.ARTEFACTS, smoke=False, fresh=True, root=results.RESULTS)
+    assert {step.notebook for step in steps} >= {"30_score", "31_score_perturbed"}
+    for step in steps:
+        known = papermill.inspect_notebook(str(batch.NOTEBOOKS / f"{step.notebook}.ipynb"))
+        assert set(step.parameters) | {"smoke", "results"} <= set(known), step.title
+    assert {"smoke", "results"} <= set(inspect.signature(batch.reproduce).parameters)
+
+
+def test_every_table_and_figure_has_its_reporter():
+    stems = {path.stem for path in REPORTERS}
+    assert {artefact.notebook for artefact in study.ARTEFACTS.values()} <= stems
+
+
+@pytest.mark.parametrize("path", REPORTERS, ids=lambda path: path.stem)
+def test_a_reporter_imports_no_torch(path):
+    for name in imports(path):
+        package, _, module = name.partition(".")
+        assert package not in ("torch", "torchvision", "diffusers", "kornia"), name
+        if package == "bokehlib":
+            assert module.split(".")[0] in TORCH_FREE, name
+
+
+# --- Running ---------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def smoke_root(tmp_path_factory):
+    """One folder for all: workers come first by their names, so reporters find their scores."""
+    return tmp_path_factory.mktemp("smoke")
+
+
+@each_notebook
+def test_runs_in_smoke_mode_and_writes_only_into_its_results(path, smoke_root):
+    before = {p: p.stat().st_mtime_ns for p in results.RESULTS.glob("[!r]*/**/*")}
+    batch.run(path.stem, smoke_root, smoke=True, results=str(smoke_root))
+    after = {p: p.stat().st_mtime_ns for p in results.RESULTS.glob("[!r]*/**/*")}
+    assert after == before
+
+
+ONE_STRIP = {a.notebook: name for name, a in study.ARTEFACTS.items() if a.pictures}.values()
+ONE_OF_EACH = [name for name, a in study.ARTEFACTS.items() if not a.pictures or name in ONE_STRIP]
+
+
+@pytest.mark.parametrize("name", ONE_OF_EACH)
+def test_every_table_and_figure_is_made_from_made_up_scores_alone(name, tmp_path):
+    row = {"image": "s", "method": "scatter", "psnr": 30.0, "lpips_alex": 0.1, "seconds": 1.0}
+    exact = row | {"dataset": "synbokeh-mini", "blur": 2, "perturbation": 0}
+    perturbed = [exact | {"perturbation": radius} for radius in (-2, 2)]
+    for part, made in {"exact": [exact], "perturbed": perturbed}.items():
+        results.write_scores(made, {}, "synbokeh-mini", "scatter", part, tmp_path)
+    artefact = study.ARTEFACTS[name]
+    batch.run(artefact.notebook, tmp_path, results=str(tmp_path), **artefact.parameters)
+    made = {path.name for path in tmp_path.glob("[tf]*/*")}
+    table = {f"{name}.csv", f"{name}.md", f"{name}.tex"}
+    assert made in (table, {f"{name}.svg"}, {f"{name}.png"})

@@ -1,0 +1,139 @@
+"""The study's data agree with the paper, and the project with its own rules."""
+
+import re
+import subprocess
+import sys
+import tomllib
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from pkgutil import resolve_name
+from shutil import which
+
+import pytest
+import yaml
+
+from bokehlib import study
+from bokehlib.results import ROOT, published
+
+
+def differences(recipe, base=study.FULL, prefix=""):
+    """Fields in which two recipes differ: dotted name -> value."""
+    found = {}
+    for field in fields(recipe):
+        value, other = getattr(recipe, field.name), getattr(base, field.name)
+        if is_dataclass(value):
+            found |= differences(value, other, f"{prefix}{field.name}.")
+        elif value != other:
+            found[prefix + field.name] = value
+    return found
+
+
+# --- Recipes ---------------------------------------------------------------------------------
+
+
+def test_the_default_recipe_is_the_papers_complete_model():
+    recipe = study.Recipe()
+    weights = recipe.weights
+    assert (weights.mse, weights.perceptual, weights.edge, weights.adversarial) == (1, 5, 1, 0.5)
+    assert (recipe.timestep, recipe.rank, recipe.batch_size) == (499, 8, 2)
+    assert recipe.learning_rate == 1e-4
+    assert recipe.perceptual_net == "vgg"
+    assert recipe.lora_blocks == recipe.pisa.sites == ("down_blocks",)
+    assert (recipe.pisa.normalise, recipe.pisa.coc, recipe.pisa.occlusion) == (
+        "queries",
+        True,
+        True,
+    )
+
+
+def test_each_ablation_differs_from_the_complete_model_by_what_it_names():
+    assert {name: differences(recipe) for name, recipe in study.ABLATIONS.items()} == {
+        "no_adv": {"weights.adversarial": 0},
+        "no_vgg": {"weights.perceptual": 0},
+        "no_edge": {"weights.edge": 0},
+        "fixed_encoder": {"encoder": "fixed"},
+        "no_coc": {"pisa.coc": False},
+        "no_softmax_q": {"pisa.normalise": "keys"},
+        "no_occlusion": {"pisa.occlusion": False},
+        "t249": {"timestep": 249},
+        "t749": {"timestep": 749},
+        "full": {},
+    }
+
+
+def test_the_ten_ablations_stand_in_the_printed_order():
+    printed = published("table2_ablation")["method"].drop_duplicates()
+    assert [study.ABLATION_LABELS[name] for name in study.ABLATIONS] == list(printed)
+    assert len(printed) == 10
+
+
+# --- Methods, tables and figures -------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", [n for n, m in study.METHODS.items() if m.loader])
+def test_every_loader_resolves_to_a_function(name):
+    assert callable(resolve_name(study.METHODS[name].loader))
+
+
+def test_whatever_is_scored_is_a_known_method_on_a_known_data_set():
+    for artefact in study.ARTEFACTS.values():
+        for need in artefact.scores:
+            assert need.method in study.METHODS
+            assert need.dataset in study.DATASETS
+
+
+def test_colours_of_methods_that_share_a_figure_differ():
+    colours = [study.METHODS[name].colour for name in study.EMBEDDED]
+    assert len(set(colours)) == len(colours)
+
+
+def test_radius_zero_and_both_signs_are_among_the_robustness_radii():
+    assert list(study.ROBUSTNESS_RADII) == sorted(study.ROBUSTNESS_RADII)
+    assert 0 in study.ROBUSTNESS_RADII
+    assert {-r for r in study.ROBUSTNESS_RADII} == set(study.ROBUSTNESS_RADII)
+
+
+# --- Rules of the project --------------------------------------------------------------------
+
+
+def test_pins_are_exact_and_the_same_in_pyproject_and_environment():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    pins = [*extras["study"], *extras["dev"]]
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text())
+    (pip,) = [entry["pip"] for entry in environment["dependencies"] if isinstance(entry, dict)]
+    assert pip == [*pins, "-e ."]
+    assert [pin for pin in pins if not re.fullmatch(r"[\w.-]+==[\w.]+", pin)] == []
+    names = [pin.split("==")[0].lower() for pin in pins]
+    assert len(set(names)) == len(names)
+    required = {re.split(r"[<>=]", entry)[0].lower() for entry in project["dependencies"]}
+    assert required <= set(names)
+
+
+def test_tables_and_figures_and_the_plan_load_without_torch():
+    modules = "results, figures, tables, study, batch, pictures, methods, data, cli"
+    code = (
+        f"import sys; import bokehlib; from bokehlib import {modules}; "
+        "print([name for name in ('torch', 'diffusers', 'kornia') if name in sys.modules])"
+    )
+    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["ruff", "check", "."],
+        ["ruff", "format", "--check", "."],
+        ["mypy"],
+        ["lint-imports"],
+    ],
+    ids=" ".join,
+)
+def test_the_code_passes(command):
+    program, *arguments = command
+    beside_python = which(program, path=Path(sys.executable).parent)
+    assert beside_python, f"{program} is not installed: pip install -e '.[dev]'"
+    run = subprocess.run([beside_python, *arguments], cwd=ROOT, capture_output=True, text=True)
+    assert run.returncode == 0, run.stdout + run.stderr
