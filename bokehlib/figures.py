@@ -120,7 +120,7 @@ def strip(pictures: dict[str, Any]) -> Figure:
     ]
     heights = [min(TALLEST, (PAGE - margin - GAP * (len(row) - 1)) / sum(row)) for row in aspects]
     titled = [TITLE * any(cell["title"] for cell in row["cells"]) for row in rows]
-    note = textwrap.fill(pictures["note"], 140)
+    note = textwrap.fill(pictures["note"], 120)
     below = 0.14 * (note.count("\n") + 1) + 0.05 if note else 0.0
     total = 0.25 + sum(heights) + sum(titled) + GAP * len(rows) + below
     with matplotlib.rc_context(STYLE):

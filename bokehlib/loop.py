@@ -141,11 +141,12 @@ class _LossLog:
         path.parent.mkdir(parents=True, exist_ok=True)
         rows = list(csv.reader(path.open())) if path.is_file() else []
         self.rows = [r for r in rows if not r[0].isdigit() or int(r[0]) <= done]
-        self.path, self.every, self.sums, self.count = path, schedule.log_every, {}, 0
+        self.path, self.every, self.count = path, schedule.log_every, 0
+        self.sums: dict[str, torch.Tensor] = {}
 
     def add(self, step: int, parts: dict[str, torch.Tensor]) -> None:
         for name, value in parts.items():
-            self.sums[name] = self.sums.get(name, 0) + value.detach()
+            self.sums[name] = self.sums.get(name, torch.zeros_like(value)) + value.detach()
         self.count += 1
         if step % self.every == 0:
             if not self.rows:

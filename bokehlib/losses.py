@@ -81,7 +81,7 @@ class BokehLoss(torch.nn.Module):
     def forward(self, prediction, target, sharp) -> dict[str, torch.Tensor]:
         """Weighted terms by name; their sum is the loss. All images in [-1, 1]."""
         terms = {"mse": self.weights.mse * F.mse_loss(prediction, target)}
-        if self.weights.perceptual:
+        if self.perceptual is not None and self.weights.perceptual:
             clamped = prediction.clamp(-1, 1)  # LPIPS is defined on images
             terms["perceptual"] = self.weights.perceptual * self.perceptual(clamped, target).mean()
         if self.weights.edge:

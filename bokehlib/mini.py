@@ -19,7 +19,7 @@ from bokehlib.errors import InputError
 from bokehlib.optics import Lens
 from bokehlib.pipeline import BokehPipeline
 from bokehlib.study import METHODS, LossWeights, Pisa, Recipe
-from bokehlib.weightfiles import find_weights
+from bokehlib.weightfiles import need_weights
 
 BASE = "mini-base.safetensors"
 LATENT_CHANNELS = 8
@@ -269,11 +269,7 @@ def load(name: str, device: str = "cpu", pisa: bool = True):
     Raises:
         InputError: if a weight file is missing.
     """
-    paths = {file: find_weights(file) for file in METHODS[name].weights}
-    for file, path in paths.items():
-        if path is None:
-            raise InputError(f"method {name} lacks the weight file {file}")
-    base, adapter = paths.values()
+    base, adapter = (need_weights(file) for file in METHODS[name].weights)
     recipe = recipe_of(adapter)
     pipeline = load_base(base, recipe)
     load_adapter(pipeline, adapter)

@@ -87,7 +87,7 @@ def _compared(photo: Photo, focus: float, opening: float, box: Box) -> list[list
 
 
 def _teaser(smoke: bool) -> Strip:
-    photo = astronaut_made().resized(SMOKE_WIDTH if smoke else 360)
+    photo = astronaut_made().resized(SMOKE_WIDTH if smoke else 320)
     full, crop = _compared(photo, focus=0.7, opening=0.07, box=(0.24, 0.0, 0.64, 0.32))
     note = f"Focus on the woman (0.7). {photo.source}{_left_out()}"
     return Strip("Lens blur from one photo and a disparity", note, [("", full), ("crop", crop)])
@@ -120,7 +120,7 @@ def _focal_stack(smoke: bool) -> Strip:
 
 
 def _aperture_sweep(smoke: bool) -> Strip:
-    width = SMOKE_WIDTH if smoke else 270
+    width = SMOKE_WIDTH if smoke else 192
     shots = {"motorcycle": (motorcycle(), 0.98), "astronaut_made": (astronaut_made(), 0.7)}
     rows = []
     for title, (photo, focus) in shots.items():
@@ -167,7 +167,7 @@ def _synthesis(smoke: bool) -> Strip:
     from bokehlib.synthesis import benchmark, lens_points
     from bokehlib.synthesis.planes import to_display
 
-    width = SMOKE_WIDTH if smoke else 230
+    width = SMOKE_WIDTH if smoke else 208
     scene = benchmark.scene_from(data.manifest()["scenes"][SCENE]["scene"])
     layers = benchmark.synthesiser().layers([scene])
     shown = [("disparity", layers.disparity()), ("all in focus", to_display(layers.sharp()))]

@@ -204,7 +204,9 @@ class BokehPipeline(DiffusionPipeline):
         """Conditions that stay constant: an empty prompt and, for SDXL shapes, the image size."""
         config = self.unet.config
         batch = latent.shape[0]
-        context = {"encoder_hidden_states": latent.new_zeros(batch, 1, config.cross_attention_dim)}
+        context: dict = {
+            "encoder_hidden_states": latent.new_zeros(batch, 1, config.cross_attention_dim)
+        }
         if config.addition_embed_type == "text_time":
             size = [side * self.latent_stride for side in latent.shape[-2:]]
             times = latent.new_tensor([*size, 0, 0, *size]).expand(batch, -1)

@@ -137,7 +137,10 @@ def pair_stream(
 
     def batch(step: int) -> Batch:
         whole, part = block(step // AHEAD), slice(step % AHEAD * size, (step % AHEAD + 1) * size)
-        lens = Lens(whole.lens.focus[part], whole.lens.aperture[part])
+        focus, aperture = (
+            torch.as_tensor(x)[part] for x in (whole.lens.focus, whole.lens.aperture)
+        )
+        lens = Lens(focus, aperture)
         return Batch(whole.image[part], whole.disparity[part], whole.target[part], lens)
 
     return batch

@@ -3,6 +3,8 @@
 import os
 from pathlib import Path
 
+from bokehlib.errors import InputError
+
 EMBEDDED = Path(__file__).parent / "weights"
 
 
@@ -15,3 +17,11 @@ def find_weights(file: str) -> Path | None:
     given = os.environ.get("BOKEHLIB_WEIGHTS")
     folders = ([Path(given)] if given else []) + [EMBEDDED]
     return next((folder / file for folder in folders if (folder / file).is_file()), None)
+
+
+def need_weights(file: str) -> Path:
+    """`find_weights`, or an InputError that names the missing file."""
+    path = find_weights(file)
+    if path is None:
+        raise InputError(f"weights: {file} is neither in BOKEHLIB_WEIGHTS nor in bokehlib/weights")
+    return path

@@ -10,7 +10,7 @@ import torch
 
 from bokehlib import loop, mini, optics, results, study, training
 from bokehlib.optics import Lens
-from bokehlib.pipeline import BokehPipeline
+from bokehlib.pipeline import SAMPLING, BokehPipeline
 from bokehlib.pisa import coverage, pisa_attention
 from bokehlib.study import LossWeights, Recipe
 from bokehlib.synthesis import Batch, Synthesiser, training_cutouts
@@ -74,7 +74,8 @@ def test_size_conditions_are_pixels_of_an_uncropped_image():
     assert added["text_embeds"].shape == (2, 32)
 
 
-def test_training_and_inference_are_one_map():
+def test_training_and_inference_are_one_map_but_for_how_finely_occlusion_is_sampled(monkeypatch):
+    monkeypatch.setattr(training, "SAMPLING", SAMPLING)
     image = torch.rand(1, 3, 32, 48)
     disparity = torch.rand(1, 1, 32, 48)
     lens = Lens(0.0, 15.0)  # up to 15 px, so the halo is one token of 16 px
@@ -89,9 +90,9 @@ def test_occlusion_is_worked_out_once_for_each_grid_that_needs_it(monkeypatch):
     grids = []
     compute = optics.visibility
 
-    def counted(disparity, lens, grid, **options):
+    def counted(disparity, lens, grid, *options):
         grids.append(grid)
-        return compute(disparity, lens, grid, **options)
+        return compute(disparity, lens, grid, *options)
 
     monkeypatch.setattr(optics, "visibility", counted)
     image, disparity = torch.rand(1, 3, 32, 32), torch.rand(1, 1, 32, 32)
