@@ -34,19 +34,6 @@ class Schedule:
     mixed_precision: str = "no"  # "no" or "bf16"
 
 
-class _Counter:
-    """Steps done, in the form accelerate checkpoints."""
-
-    def __init__(self):
-        self.steps = 0
-
-    def state_dict(self):
-        return {"steps": self.steps}
-
-    def load_state_dict(self, state):
-        self.steps = state["steps"]
-
-
 def device() -> str:
     """The device to train on, set up for convolutions of one size and TF32 products."""
     torch.backends.cudnn.benchmark = True
@@ -76,62 +63,92 @@ def run(
     Returns:
         The averaged (EMA) trained parameters by name, as they stand after the slice.
     """
-    accelerator = Accelerator(mixed_precision=schedule.mixed_precision)
-    names = [name for name, p in module.named_parameters() if p.requires_grad]
-    parameters = [p for p in module.parameters() if p.requires_grad]
-    optimiser = torch.optim.AdamW(
-        parameters, lr=schedule.learning_rate, weight_decay=schedule.weight_decay, fused=True
-    )
-    rate = get_cosine_schedule_with_warmup(optimiser, schedule.warmup_steps, schedule.steps)
-    module, optimiser = accelerator.prepare(module, optimiser)
-    rate = accelerator.prepare(rate)
-    average = EMAModel(
-        parameters, decay=schedule.ema_decay, use_ema_warmup=True, power=0.75, foreach=True
-    )
-    average.to(accelerator.device)
-    counter = _Counter()
-    accelerator.register_for_checkpointing(counter, average)
-    _resume(accelerator, run_dir)
-    log = _LossLog(run_dir / "loss.csv", counter.steps, schedule)
-
-    end = min(schedule.steps, counter.steps + (slice_steps or schedule.steps))
-    for step in tqdm(range(counter.steps, end), desc=run_dir.name, mininterval=5):
-        with accelerator.autocast():
-            parts = terms(module, step)
-        accelerator.backward(torch.stack([part.float() for part in parts.values()]).sum())
-        accelerator.clip_grad_norm_(parameters, schedule.clip_norm)
-        optimiser.step()
-        rate.step()
-        optimiser.zero_grad(set_to_none=True)
-        average.step(parameters)
-        counter.steps = step + 1
-        log.add(counter.steps, parts)
-        if counter.steps % schedule.checkpoint_every == 0 or counter.steps == end:
-            _save(accelerator, run_dir, counter.steps, schedule.steps)
+    trainer = _Trainer(module, schedule)
+    trainer.resume(run_dir)
+    log = _LossLog(run_dir / "loss.csv", trainer.steps, schedule)
+    end = min(schedule.steps, trainer.steps + (slice_steps or schedule.steps))
+    for step in tqdm(range(trainer.steps, end), desc=run_dir.name, mininterval=5):
+        log.add(step + 1, trainer.step(terms))
+        if trainer.steps % schedule.checkpoint_every == 0 or trainer.steps == end:
+            trainer.save(run_dir)
     log.close()
-    return dict(zip(names, [p.detach().clone() for p in average.shadow_params], strict=True))
+    return trainer.averaged()
 
 
-def _resume(accelerator: Accelerator, run_dir: Path) -> None:
-    progress = run_dir / "progress.json"
-    if progress.is_file():
-        accelerator.load_state(str(run_dir / json.loads(progress.read_text())["state"]))
+class _Trainer:
+    """Module, optimiser, learning rate, average and step number: all that a checkpoint holds."""
 
+    def __init__(self, module: torch.nn.Module, schedule: Schedule):
+        self.schedule = schedule
+        self.accelerator = Accelerator(mixed_precision=schedule.mixed_precision)
+        trained = {name: p for name, p in module.named_parameters() if p.requires_grad}
+        self.names, self.parameters = list(trained), list(trained.values())
+        optimiser = torch.optim.AdamW(
+            self.parameters,
+            lr=schedule.learning_rate,
+            weight_decay=schedule.weight_decay,
+            fused=True,
+        )
+        rate = get_cosine_schedule_with_warmup(optimiser, schedule.warmup_steps, schedule.steps)
+        self.module, self.optimiser, self.rate = self.accelerator.prepare(module, optimiser, rate)
+        self.average = EMAModel(
+            self.parameters,
+            decay=schedule.ema_decay,
+            use_ema_warmup=True,
+            power=0.75,
+            foreach=True,
+        )
+        self.average.to(self.accelerator.device)
+        self.steps = 0
+        self.accelerator.register_for_checkpointing(self, self.average)
 
-def _save(accelerator: Accelerator, run_dir: Path, steps: int, of: int) -> None:
-    """Write a checkpoint beside the last one; only then let the pointer name it."""
-    name = f"state-{steps}"
-    partial = run_dir / "state.part"
-    shutil.rmtree(partial, ignore_errors=True)
-    accelerator.save_state(str(partial))
-    shutil.rmtree(run_dir / name, ignore_errors=True)
-    os.replace(partial, run_dir / name)
-    pointer = run_dir / "progress.part"
-    pointer.write_text(json.dumps({"state": name, "steps": steps, "of": of}))
-    os.replace(pointer, run_dir / "progress.json")
-    for old in run_dir.glob("state-*"):
-        if old.name != name:
-            shutil.rmtree(old)
+    def state_dict(self) -> dict[str, int]:
+        """What accelerate stores of this object beside the modules."""
+        return {"steps": self.steps}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        self.steps = state["steps"]
+
+    def step(self, terms: Terms) -> dict[str, torch.Tensor]:
+        """One optimiser step; returns the loss terms."""
+        with self.accelerator.autocast():
+            parts = terms(self.module, self.steps)
+        self.accelerator.backward(torch.stack([part.float() for part in parts.values()]).sum())
+        self.accelerator.clip_grad_norm_(self.parameters, self.schedule.clip_norm)
+        self.optimiser.step()
+        self.rate.step()
+        self.optimiser.zero_grad(set_to_none=True)
+        self.average.step(self.parameters)
+        self.steps += 1
+        return parts
+
+    def averaged(self) -> dict[str, torch.Tensor]:
+        """The averaged parameters by name."""
+        shadows = (p.detach().clone() for p in self.average.shadow_params)
+        return dict(zip(self.names, shadows, strict=True))
+
+    def resume(self, run_dir: Path) -> None:
+        """Go on from the checkpoint that the run folder's pointer names, if there is one."""
+        progress = run_dir / "progress.json"
+        if progress.is_file():
+            state = json.loads(progress.read_text())["state"]
+            self.accelerator.load_state(str(run_dir / state))
+
+    def save(self, run_dir: Path) -> None:
+        """Write a checkpoint beside the last one; only then let the pointer name it."""
+        name = f"state-{self.steps}"
+        partial = run_dir / "state.part"
+        shutil.rmtree(partial, ignore_errors=True)
+        self.accelerator.save_state(str(partial))
+        shutil.rmtree(run_dir / name, ignore_errors=True)
+        os.replace(partial, run_dir / name)
+        pointer = run_dir / "progress.part"
+        progress = {"state": name, "steps": self.steps, "of": self.schedule.steps}
+        pointer.write_text(json.dumps(progress))
+        os.replace(pointer, run_dir / "progress.json")
+        for old in run_dir.glob("state-*"):
+            if old.name != name:
+                shutil.rmtree(old)
 
 
 class _LossLog:

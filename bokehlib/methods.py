@@ -88,6 +88,11 @@ def _places() -> str:
 
 
 def resolve_device(device: str) -> str:
+    """The device that "auto", "cpu" or "cuda" stands for here.
+
+    Raises:
+        InputError: unknown name, or no GPU where one was asked for.
+    """
     import torch
 
     if device == "auto":

@@ -29,8 +29,8 @@ RESULTS = ROOT / "results"
 KEY = ["dataset", "image", "method", "blur", "perturbation"]  # what makes a row one measurement
 METRICS = ["psnr", "ssim", "lpips_alex", "lpips_squeeze", "lpips_vgg", "dists"]
 COLUMNS = [*KEY, *METRICS, "seconds"]
-MEASURED_WITH = ("torch", "torchvision", "torchmetrics", "lpips", "DISTS-pytorch", "kornia")
-PICTURE_BYTES = 1_000_000  # a figure of photographs stays below this
+MEASURED_WITH = ("torch", "diffusers", "torchmetrics", "lpips", "DISTS-pytorch", "numba", "numpy")
+PICTURE_BYTES = 700_000  # a figure of photographs stays below this
 
 
 def resolve(results: str = "", smoke: bool = False) -> Path:

@@ -58,7 +58,7 @@ def tiny_sdxl():
     return BokehPipeline(vae, unet, scheduler)
 
 
-@pytest.mark.parametrize("size", [(1, 1), (7, 300), (16, 16), (33, 65)])
+@pytest.mark.parametrize("size", [(1, 1), (7, 300), (16, 16), (33, 65), (641, 427)])
 def test_any_size_comes_back_as_it_went_in(size):
     image, disparity = scene(*size)
     out = render(mini.tiny(), image, disparity)

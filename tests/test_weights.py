@@ -1,0 +1,110 @@
+"""What the committed weights do: measured here on two scenes, and read from the committed scores."""
+
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+import bokehlib
+from bokehlib import mini
+from bokehlib.data import manifest, photo_paths
+from bokehlib.datasets import load_dataset
+from bokehlib.images import read_image
+from bokehlib.results import read_scores
+from bokehlib.study import METHODS
+from bokehlib.synthesis import benchmark
+from bokehlib.weightfiles import EMBEDDED, need_weights
+
+SCENES = ("scene_01", "scene_04")  # one focused on the background, one on the foreground
+LEAST_GAIN = 4.0  # dB above the input
+LEAST_OF_PISA = 1.0  # dB
+LEAST_COPY = 30.0  # dB of decode(encode(photo))
+
+
+def psnr(a, b):
+    return float(-10 * torch.log10(((a.clamp(0, 1) - b) ** 2).mean()))
+
+
+@pytest.fixture(scope="module")
+def samples(tmp_path_factory):
+    root = tmp_path_factory.mktemp("scenes")
+    benchmark.build(manifest(), root, SCENES)
+    return list(load_dataset(f"folder:{root}"))
+
+
+@pytest.fixture(scope="module")
+def render():
+    return bokehlib.load("bokehdiff-mini", device="cpu")
+
+
+@pytest.fixture(scope="module")
+def rendered(render, samples):
+    return [render(s.image, s.disparity, s.lens) for s in samples]
+
+
+def test_the_committed_scores_are_what_the_weights_give(samples, rendered):
+    scores = read_scores("synbokeh-mini", "bokehdiff-mini")
+    exact = scores[scores.perturbation.astype(str) == "0"].set_index(["image", "blur"])
+    for sample, out in zip(samples, rendered, strict=True):
+        committed = exact.loc[(sample.name, sample.blur), "psnr"]
+        assert psnr(out, sample.target) == pytest.approx(committed, abs=0.01)
+
+
+def test_the_model_is_far_above_its_input_over_the_whole_benchmark():
+    scores = read_scores("synbokeh-mini")
+    exact = scores[scores.perturbation.astype(str) == "0"]
+    mean = exact.groupby("method").psnr.agg(["mean", "size"])
+    assert mean.loc["bokehdiff-mini", "size"] == mean.loc["input", "size"] == 96
+    assert mean.loc["bokehdiff-mini", "mean"] - mean.loc["input", "mean"] >= LEAST_GAIN
+
+
+def test_without_pisa_the_model_loses(samples, rendered):
+    deaf = bokehlib.load("bokehdiff-mini", device="cpu", pisa=False)
+    losses = [
+        psnr(out, s.target) - psnr(deaf(s.image, s.disparity, s.lens), s.target)
+        for s, out in zip(samples, rendered, strict=True)
+    ]
+    assert np.mean(losses) >= LEAST_OF_PISA
+
+
+def test_another_disparity_gives_another_picture(render, samples, rendered):
+    sample, out = samples[-1], rendered[-1]
+    focused = torch.full_like(sample.disparity, float(sample.lens.focus))
+    sharp = render(sample.image, focused, sample.lens)
+    assert psnr(sharp, out) < 30
+    assert psnr(sharp, sample.image) > psnr(out, sample.image) + 3
+
+
+def test_no_classical_renderer_is_in_the_path(monkeypatch, samples, rendered):
+    monkeypatch.setitem(sys.modules, "bokehlib.baselines", None)
+    monkeypatch.setitem(sys.modules, "bokehlib.baselines.scatter", None)
+    sample = samples[0]
+    again = bokehlib.load("bokehdiff-mini", device="cpu")
+    assert torch.equal(again(sample.image, sample.disparity, sample.lens), rendered[0])
+
+
+def test_held_out_photographs_survive_the_autoencoder():
+    pipeline = mini.load_base(need_weights(mini.BASE))
+    copies = []
+    for path in photo_paths().values():
+        photo = torch.from_numpy(read_image(path)).permute(2, 0, 1)[None, :, :256, :384]
+        with torch.no_grad():
+            copies.append(psnr(pipeline.decode(pipeline.encode(photo)), photo))
+    assert len(copies) >= 8
+    assert np.mean(copies) >= LEAST_COPY
+
+
+def test_the_adapter_says_what_it_was_trained_with_and_the_study_knows_that_recipe():
+    from bokehlib.study import MINI
+
+    assert mini.recipe_of(need_weights("bokehdiff-mini.safetensors")) == MINI
+
+
+def test_the_weights_are_within_their_budget():
+    sizes = {file.name: file.stat().st_size for file in EMBEDDED.glob("*.safetensors")}
+    assert set(METHODS["bokehdiff-mini"].weights) <= set(sizes)
+    assert sizes[mini.BASE] <= 14e6
+    assert sum(sizes.values()) <= 20e6
+    card = (EMBEDDED / "README.md").read_text(encoding="utf-8")
+    assert all(name in card for name in sizes)
