@@ -16,12 +16,13 @@ from accelerate.utils import set_seed
 from bokehlib import loop, mini
 from bokehlib.backbones import lpips_network
 from bokehlib.datasets import training_photos
+from bokehlib.errors import InputError
 from bokehlib.losses import BokehLoss
 from bokehlib.optics import Lens
 from bokehlib.pipeline import BokehPipeline
 from bokehlib.study import RECIPES, Recipe
 from bokehlib.synthesis import Batch, Synthesiser, training_cutouts
-from bokehlib.weightfiles import EMBEDDED
+from bokehlib.weightfiles import need_weights
 
 CROP = 192  # px; a side of the training pairs
 HALO = 32  # px of reflected margin around them, at least the largest radius
@@ -59,35 +60,42 @@ def train(
     run_dir: Path,
     slice_steps: int | None = None,
     *,
-    pipeline: BokehPipeline,
-    batch: Callable[[int], Batch],
+    photos: Path | None = None,
+    pipeline: BokehPipeline | None = None,
+    batch: Callable[[int], Batch] | None = None,
     halo: int = HALO,
     perceptual: torch.nn.Module | None = None,
-    mixed_precision: str = "no",
-    ema_decay: float = 0.999,
 ) -> dict[str, torch.Tensor]:
-    """Train what the recipe trains, in a resumable slice.
+    """Train what the recipe trains, in a resumable slice; in bfloat16 on a GPU.
 
     Args:
         recipe: everything that decides the result.
-        run_dir: checkpoints, loss curve and `adapter.safetensors`.
+        run_dir: checkpoints, loss curve and `adapter.safetensors`; a run there is gone on with.
         slice_steps: at most so many steps in this call; None = to the end.
-        pipeline: the base; adapters are added in place.
-        batch: step -> a batch with image, disparity, lens and target (`synthesis.Batch`).
+        photos: folder of training photographs, RGBA cut-outs perhaps in its subfolder
+            `cutouts`; needed unless `batch` is given.
+        pipeline: adapters are added to it in place; None = the embedded base, on a GPU if there
+            is one.
+        batch: step -> pairs; None = scenes synthesised from `photos`.
         halo: reflected margin in pixels, at least the largest radius of the batches.
         perceptual: LPIPS network; None = `recipe.perceptual_net` where its weight is not 0.
-        mixed_precision: "no" or "bf16".
-        ema_decay: of the averaged weights, which are what is saved.
 
     Returns:
         The averaged trained parameters by name.
 
     Raises:
-        ValueError: if the recipe asks for a loss term that cannot be computed.
+        InputError: no photographs were given, or they are unfit.
+        ValueError: the recipe asks for a loss term that cannot be computed.
     """
+    if pipeline is None:
+        pipeline = mini.load_base(need_weights(mini.BASE), recipe).to(loop.device())
+    device = next(pipeline.unet.parameters()).device
+    if batch is None:
+        if photos is None:
+            raise InputError("photos: none given; accepted: a folder of training photographs")
+        batch = pair_stream(recipe, training_photos([photos]), photos, device, halo=halo)
     set_seed(recipe.seed)  # LoRA starts from random matrices
     mini.add_adapters(pipeline, recipe)
-    device = next(pipeline.unet.parameters()).device
     if recipe.weights.perceptual and perceptual is None:
         perceptual = lpips_network(recipe.perceptual_net)
     loss = BokehLoss(recipe.weights, perceptual).to(device)
@@ -95,8 +103,7 @@ def train(
         steps=recipe.steps,
         learning_rate=recipe.learning_rate,
         warmup_steps=recipe.warmup_steps,
-        ema_decay=ema_decay,
-        mixed_precision=mixed_precision,
+        mixed_precision="bf16" if device.type == "cuda" else "no",
     )
 
     def terms(module, step: int):
@@ -115,7 +122,7 @@ def pair_stream(
     recipe: Recipe,
     photos: list[torch.Tensor],
     folder: Path | None,
-    device: str,
+    device: torch.device | str,
     crop: int = CROP,
     halo: int = HALO,
 ) -> Callable[[int], Batch]:
@@ -159,45 +166,12 @@ def smoke_run(recipe: Recipe, run_dir: Path) -> dict[str, torch.Tensor]:
     return train(recipe, run_dir, pipeline=mini.tiny(recipe), batch=batch, halo=16)
 
 
-def full_run(
-    recipe: Recipe,
-    run_dir: Path,
-    photos: Path,
-    base: Path = EMBEDDED / mini.BASE,
-    slice_steps: int | None = None,
-    compiled: bool = False,
-) -> dict[str, torch.Tensor]:
-    """Train a recipe on the embedded prior, on a GPU in bfloat16 where there is one.
-
-    Args:
-        recipe: what to train.
-        run_dir: folder of this run; a run that stands there is gone on with.
-        photos: folder of training photos; RGBA cut-outs may lie in its subfolder `cutouts`.
-        base: weight file of the prior.
-        slice_steps: at most so many steps in this call.
-        compiled: torch.compile the networks (minutes once, then faster steps).
-    """
-    device = loop.device()
-    pipeline = mini.load_base(base, recipe).to(device)
-    if compiled:
-        for part in (pipeline.vae.encoder, pipeline.vae.decoder, pipeline.unet):
-            part.compile()
-    return train(
-        recipe,
-        run_dir,
-        slice_steps,
-        pipeline=pipeline,
-        batch=pair_stream(recipe, training_photos([photos]), photos, device),
-        mixed_precision="bf16" if device == "cuda" else "no",
-    )
-
-
 def main(argv: list[str] | None = None) -> None:
     """Command line: one slice of one recipe."""
     parser = argparse.ArgumentParser(prog="bokehlib.training", allow_abbrev=False)
     parser.add_argument("--recipe", choices=sorted(RECIPES), default="mini")
     parser.add_argument("--photos", type=Path, required=True, help="folder of training photos")
-    parser.add_argument("--base", type=Path, default=EMBEDDED / mini.BASE)
+    parser.add_argument("--base", type=Path, help="weight file of the prior; default: embedded")
     parser.add_argument("--run", type=Path, required=True, help="folder of this run")
     parser.add_argument("--steps", type=int, help="instead of the recipe's")
     parser.add_argument("--slice-steps", type=int, help="at most so many steps in this call")
@@ -206,7 +180,12 @@ def main(argv: list[str] | None = None) -> None:
     recipe = RECIPES[given.recipe]
     if given.steps:
         recipe = replace(recipe, steps=given.steps)
-    full_run(recipe, given.run, given.photos, given.base, given.slice_steps, given.compile)
+    base = given.base or need_weights(mini.BASE)
+    pipeline = mini.load_base(base, recipe).to(loop.device())
+    if given.compile:
+        for part in (pipeline.vae.encoder, pipeline.vae.decoder, pipeline.unet):
+            part.compile()
+    train(recipe, given.run, given.slice_steps, photos=given.photos, pipeline=pipeline)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What the committed weights do: measured here on two scenes, and read from the committed scores."""
+"""What the committed weights do: measured on two scenes, and read from the committed scores."""
 
 import sys
 
