@@ -9,6 +9,7 @@ answer a ramp of slope 1 per pixel with a gradient of length 1.
 import torch
 import torch.nn.functional as F
 
+from bokehlib.errors import InputError
 from bokehlib.study import LossWeights
 
 _ROBERTS = torch.tensor([[1.0, 0.0], [0.0, -1.0]]) / 2**0.5
@@ -66,13 +67,13 @@ class BokehLoss(torch.nn.Module):
             perceptual: LPIPS network taking images in [-1, 1] (needed where its weight is not 0).
 
         Raises:
-            ValueError: if a term is asked for that cannot be computed.
+            InputError: if a term is asked for that cannot be computed.
         """
         super().__init__()
         if weights.perceptual and perceptual is None:
-            raise ValueError(f"perceptual weight {weights.perceptual} needs an LPIPS network")
+            raise InputError(f"perceptual weight {weights.perceptual} needs an LPIPS network")
         if weights.adversarial:
-            raise ValueError(
+            raise InputError(
                 f"adversarial weight {weights.adversarial}: the adversarial term (Eq. 11) is not "
                 "part of this version; accepted: 0"
             )

@@ -18,6 +18,7 @@ from safetensors.torch import load_file, save_file
 
 from bokehlib import loop, mini
 from bokehlib.datasets import training_photos
+from bokehlib.errors import run_command
 from bokehlib.losses import gradients
 from bokehlib.pipeline import BokehPipeline
 from bokehlib.pisa.processor import install
@@ -184,4 +185,4 @@ def main(argv: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

@@ -16,7 +16,7 @@ from accelerate.utils import set_seed
 from bokehlib import loop, mini
 from bokehlib.backbones import lpips_network
 from bokehlib.datasets import training_photos
-from bokehlib.errors import InputError
+from bokehlib.errors import InputError, run_command
 from bokehlib.losses import BokehLoss
 from bokehlib.optics import Lens
 from bokehlib.pipeline import BokehPipeline
@@ -84,8 +84,8 @@ def train(
         The averaged trained parameters by name.
 
     Raises:
-        InputError: no photographs were given, or they are unfit.
-        ValueError: the recipe asks for a loss term that cannot be computed.
+        InputError: no photographs were given, they are unfit, or the recipe asks for a loss term
+            that cannot be computed.
     """
     if pipeline is None:
         pipeline = mini.load_base(need_weights(mini.BASE), recipe).to(loop.device())
@@ -189,4 +189,4 @@ def main(argv: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)
