@@ -109,14 +109,18 @@ def _qualitative(smoke: bool) -> Strip:
 
 
 def _focal_stack(smoke: bool) -> Strip:
-    photo = motorcycle().resized(SMOKE_WIDTH if smoke else 270)
-    focuses = np.linspace(0.98, 0.42, 5)
+    width = SMOKE_WIDTH if smoke else 200
+    shots = {"motorcycle": (motorcycle(), 0.42), "astronaut_made": (astronaut_made(), 0.15)}
     rows = []
-    for name, renderer in _renderers().items():
-        cells = [(f"focus {f:.2f}", _render(renderer, photo, f, 0.09)) for f in focuses]
-        rows.append((study.METHODS[name].label, cells))
-    title = "A focal stack, from near to far"
-    return Strip(title, f"scikit-image's motorcycle. {photo.source}{_left_out()}", rows)
+    for title, (photo, farthest) in shots.items():
+        small = photo.resized(width)
+        focuses = np.linspace(small.disparity.max() - 0.02, farthest, 5)
+        for name, renderer in _renderers().items():
+            cells = [(f"focus {f:.2f}", _render(renderer, small, f, 0.09)) for f in focuses]
+            cells[0] = (f"{title} {focuses[0]:.2f}", cells[0][1])
+            rows.append((study.METHODS[name].label, cells))
+    note = " ".join(f"{title}: {shot[0].source}" for title, shot in shots.items())
+    return Strip("A focal stack, from near to far", note + _left_out(), rows)
 
 
 def _aperture_sweep(smoke: bool) -> Strip:
