@@ -12,14 +12,34 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-Grid = tuple[int, int]
+from bokehlib.visibility import (
+    CHUNK,
+    Grid,
+    PaperScene,
+    ThinLensScene,
+    Visibility,
+    source_offsets,
+)
 
-MODELS = ("paper",)  # of self-occlusion
+__all__ = [
+    "CHUNK",
+    "Grid",
+    "Lens",
+    "Visibility",
+    "circle_of_confusion",
+    "distance",
+    "log_soft_step",
+    "reach",
+    "soft_step",
+    "source_offsets",
+    "token_positions",
+    "token_radius",
+    "visibility",
+]
+
+MODELS = ("paper", "thin_lens")  # of self-occlusion
 NEGLIGIBLE = 1e-6  # where the soft edge has fallen to this, it counts as zero
 WIDEST_EDGE = 16.0  # tokens; a very soft edge is cut off here
-FINE = 3  # cells of the occluder look-up along one side of a token
-SOURCE_SPREAD = 0.5  # tokens; standard deviation of the super-sampled source (epsilon of Eq. 9)
-CHUNK = {"cpu": 2**17, "cuda": 2**22}  # pairs looked up at once: near the cache, or many threads
 
 
 @dataclass(frozen=True)
@@ -140,65 +160,6 @@ def _stride(disparity: Tensor, grid: Grid) -> int:
     return height // h
 
 
-# --- Self-occlusion ---------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Visibility:
-    """Share of each source's light that reaches each query, for the pairs within reach of the CoC.
-
-    About N (2r + 3)^2 bytes for N tokens of radius at most r and hardness 1e6.
-
-    Attributes:
-        counts: (B, N, S, S) uint8, source-major: how many of the super-sampled sources the query
-            at offset (y - S//2, x - S//2) from the source sees; 0 where the CoC mask is zero.
-        supersamples: what counts are out of.
-        grid: (h, w) with h*w = N.
-        hardness: of the CoC mask that decided the window; None: all pairs are held.
-    """
-
-    counts: Tensor
-    supersamples: int
-    grid: Grid
-    hardness: float | None = None
-
-    @property
-    def extent(self) -> int:
-        """Largest offset held along one axis, in tokens."""
-        return self.counts.shape[-1] // 2
-
-    def to(self, device: torch.device | str) -> "Visibility":
-        """The same on another device."""
-        return replace(self, counts=self.counts.to(device))
-
-    def at(self, queries: Tensor, sources: Tensor) -> Tensor:
-        """Visibility of pairs of tokens in [0, 1].
-
-        Args:
-            queries: token numbers, any shape that broadcasts with `sources`.
-            sources: token numbers.
-
-        Returns:
-            float32 (B, *broadcast shape); 0 for pairs that are not held.
-        """
-        w, side = self.grid[1], self.counts.shape[-1]
-        y = queries // w - sources // w + self.extent
-        x = queries % w - sources % w + self.extent
-        held = (y >= 0) & (y < side) & (x >= 0) & (x < side)
-        cell = (sources * side + y) * side + x
-        seen = self.counts.flatten(1)[:, torch.where(held, cell, 0)]
-        return seen * (held / self.supersamples)
-
-    def block(self, queries: slice, sources: slice) -> Tensor:
-        """The (B, len(queries), len(sources)) part of `dense()`."""
-        tokens = torch.arange(self.counts.shape[1], device=self.counts.device)
-        return self.at(tokens[queries, None], tokens[None, sources])
-
-    def dense(self) -> Tensor:
-        """(B, N, N) [query, source] in [0, 1]; 0, not measured, beyond the reach of the CoC."""
-        return self.block(slice(None), slice(None))
-
-
 @torch.no_grad()
 def visibility(
     disparity: Tensor,
@@ -209,6 +170,7 @@ def visibility(
     supersamples: int = 4,
     hardness: float | Tensor = 1e6,
     coc: bool = True,
+    thickness: float = 0.05,
 ) -> Visibility:
     """Self-occlusion between tokens (Eq. 7, 8, 9).
 
@@ -218,111 +180,72 @@ def visibility(
     P_q at d = 1, a source behind the query's own surface never is: light from the background
     does not enter a blurred foreground.
 
+    Model "thin_lens": it passes P_q + (P_s - P_q) (d - d_f) / (d_s - d_f), through the point
+    u = (P_s - P_q) / (d_s - d_f) of the lens, clipped to the aperture, and is blocked where it
+    crosses a surface: d <= dis(P(d)) < d + thickness. The mean is over sub-positions of q, and
+    for a source of less than one token's radius over the whole lens, whatever q. The source's own
+    surface, continued as a plane, blocks nothing, so a tilted plane never hides itself. Replacing
+    (d, d_f, K) by (a d + b, a d_f + b, K / a) changes nothing, if the thickness becomes a times
+    as large too.
+
     Args:
         disparity: (B, 1, H, W) in [0, 1].
         lens: in pixels of this disparity map.
         grid: (h, w) of the tokens, as for `token_radius`.
-        model: "paper".
-        samples: number of d tried, midpoints of equal steps from d_s to 1.
-        supersamples: sources drawn around each token (1 to 255), the same offsets for all.
+        model: "paper" or "thin_lens".
+        samples: number of d tried, midpoints of equal steps from d_s to 1 ("thin_lens": to the
+            nearest surface of the scene).
+        supersamples: sources drawn around each token, or sub-positions of a query and points of
+            the lens (1 to 255), the same for all.
         hardness: of the soft edge; with the radius it decides which pairs are needed.
         coc: False holds all pairs, for attention without a CoC mask (N (2 max(h, w) - 1)^2 bytes).
+        thickness: of every surface in disparity, at least one step; `math.inf` is a solid curtain
+            down to infinity, under which a wire darkens all around it. "paper" knows no other.
 
     Raises:
         ValueError: for an unknown model, a grid that does not fit or samples out of range.
     """
+    _check_visibility(model, samples, supersamples, thickness)
+    radius = token_radius(disparity.float(), lens, grid)
+    far = reach(radius, hardness) if coc else torch.full_like(radius, math.hypot(*grid))
+    scene: PaperScene | ThinLensScene
+    if model == "paper":
+        scene = PaperScene(disparity, grid, samples, supersamples)
+    else:
+        focus, aperture = (value.flatten() for value in lens.column(disparity.float()))
+        aperture = aperture / _stride(disparity, grid)
+        scene = ThinLensScene(disparity, grid, samples, supersamples, focus, aperture, thickness)
+    counts = _count(scene, far)
+    return Visibility(counts, supersamples, grid, float(hardness) if coc else None)
+
+
+def _check_visibility(model: str, samples: int, supersamples: int, thickness: float) -> None:
     if model not in MODELS:
         raise ValueError(f"unknown visibility model {model!r}; known: {', '.join(MODELS)}")
     if samples < 1 or not 1 <= supersamples <= 255:
         raise ValueError(
             f"samples {samples}, supersamples {supersamples}; accepted: from 1, and 1 to 255"
         )
-    radius = token_radius(disparity.float(), lens, grid)
-    limit = max(grid) - 1
-    far = reach(radius, hardness) if coc else torch.full_like(radius, math.hypot(*grid))
+    if not thickness > 0:
+        raise ValueError(f"thickness {thickness}; accepted: above 0, or inf")
+
+
+def _count(scene: PaperScene | ThinLensScene, far: Tensor) -> Tensor:
+    """`Visibility.counts` of all pairs up to `far` (B, N) tokens apart."""
     order = far.flatten().argsort(descending=True, stable=True)
-    extents = far.flatten()[order].clamp(max=limit).int().tolist()
+    extents = far.flatten()[order].clamp(max=max(scene.grid) - 1).int().tolist()
     extent = extents[0]
-    scene = _Scene(disparity, grid, samples, source_offsets(supersamples))
     counts = torch.zeros(
         (*far.shape, 2 * extent + 1, 2 * extent + 1), dtype=torch.uint8, device=far.device
     )
-    start, pairs = 0, CHUNK.get(far.device.type, CHUNK["cpu"])
+    start, rays = 0, CHUNK.get(far.device.type, CHUNK["cpu"])
     while start < len(extents):
         # Sources come with the widest first, so those in focus cost almost nothing.
         local = extents[start]
-        stop = start + max(1, pairs // (2 * local + 1) ** 2)
+        stop = start + max(1, rays // ((2 * local + 1) ** 2 * scene.rays_per_pair))
         chunk, window = order[start:stop], slice(extent - local, extent + local + 1)
         counts.flatten(0, 1)[:, window, window][chunk] = scene.seen(
             chunk, far.flatten()[chunk], local
         )
         start = stop
-    return Visibility(counts, supersamples, grid, float(hardness) if coc else None)
-
-
-def source_offsets(supersamples: int) -> list[list[float]]:
-    """Offsets (y, x) in tokens of the super-sampled source from its token: fixed Sobol normals."""
-    engine = torch.quasirandom.SobolEngine(2, scramble=False)
-    engine.fast_forward(1)  # the origin would lie infinitely far off
-    uniform = engine.draw(supersamples, dtype=torch.float64)
-    return (torch.special.ndtri(uniform) * SOURCE_SPREAD).tolist()
-
-
-class _Scene:
-    """A disparity map on a grid finer than the tokens, and the rays through it."""
-
-    def __init__(self, disparity: Tensor, grid: Grid, samples: int, offsets: list[list[float]]):
-        self.grid = grid
-        self.fine = FINE * grid[0], FINE * grid[1]
-        # The mean of equal float32 values is exact in float64: a plane stays a plane.
-        cells = F.adaptive_avg_pool2d(disparity.double(), self.fine)
-        self.disparity = cells.float().flatten()  # (B * FINE h * FINE w,)
-        self.offsets = offsets
-        self.steps = [(i + 0.5) / samples for i in range(samples)]
-
-    def _cell(self, position: Tensor, axis: int) -> Tensor:
-        """Number of the fine cell that a position in tokens lies in, clamped into the image."""
-        last = self.fine[axis] - 1
-        return (FINE * position + (FINE - 1) / 2).round_().clamp_(0, last).int()
-
-    def seen(self, sources: Tensor, far: Tensor, extent: int) -> Tensor:
-        """How many offsets of each source are seen from each query around it.
-
-        Args:
-            sources: (n,) numbers over batch and tokens.
-            far: (n,) the distance in tokens up to which queries matter.
-            extent: half the side of the square of queries around each source.
-
-        Returns:
-            (n, 2 extent + 1, 2 extent + 1) uint8.
-        """
-        h, w = self.grid
-        item, token = sources // (h * w), sources % (h * w)
-        first = (item * self.fine[0] * self.fine[1]).int()[:, None]
-        offset = torch.arange(-extent, extent + 1, device=sources.device)
-        y, x = (token // w)[:, None] + offset, (token % w)[:, None] + offset  # (n, S) queries
-        needed = (offset[:, None] ** 2 + offset**2).sqrt() <= far[:, None, None]
-        needed &= ((y >= 0) & (y < h))[:, :, None] & ((x >= 0) & (x < w))[:, None, :]
-        counts = torch.zeros(needed.shape, dtype=torch.uint8, device=sources.device)
-        for offset_y, offset_x in self.offsets:
-            source_y = ((token // w)[:, None] + offset_y).clamp_(-0.5, h - 0.5)
-            source_x = ((token % w)[:, None] + offset_x).clamp_(-0.5, w - 0.5)
-            cell = first + self._cell(source_y, 0) * self.fine[1] + self._cell(source_x, 1)
-            counts += self._reaches(y, x, source_y, source_x, first, self.disparity[cell])
-        return counts * needed
-
-    def _reaches(self, y, x, source_y, source_x, first, depth) -> Tensor:
-        """Eq. 8 from one point of each source, (n, 1), to its queries, (n, S): bool (n, S, S)."""
-        blocked = torch.zeros((*y.shape, x.shape[1]), dtype=torch.bool, device=y.device)
-        above = torch.nextafter(depth, depth.new_tensor(2.0))
-        for step in self.steps:
-            d = depth + step * (1 - depth)
-            # Eq. 7 with (1 - d) / (1 - d_s) = 1 - step: finite for d_s = 0 and d_s = 1 too.
-            ratio = (1 - step) * depth / d
-            row = first + self._cell(y + ratio * (source_y - y), 0) * self.fine[1]
-            column = self._cell(x + ratio * (source_x - x), 1)
-            cell = row[:, :, None] + column[:, None, :]
-            there = self.disparity.index_select(0, cell.flatten()).view(cell.shape)
-            # Next to 1, d may round to d_s, and a surface must not block itself.
-            blocked |= there >= torch.maximum(d, above)[:, :, None]
-        return ~blocked
+    return counts
