@@ -3,13 +3,25 @@
 `pisa_attention` is the only door; backends give the same numbers at different speeds.
 """
 
+from importlib.util import find_spec
+
 import torch
 from torch import Tensor
 
 from bokehlib.optics import Grid, Visibility, reach
 from bokehlib.pisa import reference
 
-BACKENDS = {"reference": reference.attention}  # "auto" takes the last that can do the job
+
+def _triton(*arguments) -> Tensor:
+    from bokehlib.pisa import kernel  # not before it is needed: Triton is heavy
+
+    return kernel.attention(*arguments)
+
+
+BACKENDS = {"reference": reference.attention, "triton": _triton}
+TRITON_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
+TRITON_CHANNELS = 128
+HAS_TRITON = find_spec("triton") is not None
 NORMALISATIONS = ("queries", "keys")
 ROUNDING = 2**-7  # radius and hardness may come in half precision
 
@@ -50,7 +62,10 @@ def pisa_attention(
         coc: False leaves the mask C out.
         hardness: of the edge of C, above 1; `math.inf` is a hard edge. A 0-d tensor may change
             from call to call without torch.compile starting anew.
-        backend: "reference", or "auto" for the fastest that can do the job.
+        backend: "reference" (any dtype, any device); "triton" (softmax over queries with the mask,
+            no gradient for the radius; on CUDA, or on a CPU with TRITON_INTERPRET=1 set before
+            Triton is first imported); or "auto" for the fastest that is proven,
+            for now the reference.
 
     Returns:
         (B, heads, N, any) in the dtype of q.
@@ -61,8 +76,14 @@ def pisa_attention(
     _check(q, k, v, radius, grid, visibility, normalise, coc, hardness)
     if backend != "auto" and backend not in BACKENDS:
         raise ValueError(f"unknown backend {backend!r}; available: auto, {', '.join(BACKENDS)}")
-    compute = BACKENDS["reference" if backend == "auto" else backend]
-    return compute(q, k, v, radius, grid, visibility, normalise, coc, hardness)
+    arguments = (q, k, v, radius, grid, visibility, normalise, coc, hardness)
+    if backend == "auto":
+        # The kernel is held to the reference by Triton's interpreter alone so far; "auto" takes it
+        # once it has been checked and timed on a GPU.
+        backend = "reference"
+    elif backend == "triton" and (found := _beyond_triton(*arguments)):
+        raise ValueError(f"backend 'triton' got {found}")
+    return BACKENDS[backend](*arguments)
 
 
 def coverage(q: Tensor, k: Tensor, radius: Tensor, grid: Grid, **options) -> Tensor:
@@ -73,6 +94,37 @@ def coverage(q: Tensor, k: Tensor, radius: Tensor, grid: Grid, **options) -> Ten
     """
     ones = q.new_ones((*q.shape[:-1], 1))
     return pisa_attention(q, k, ones, radius, grid, **options).squeeze(-1)
+
+
+def _beyond_triton(q, k, v, radius, grid, visibility, normalise, coc, hardness) -> str:
+    """What of the arguments the Triton kernels cannot take and what they do; "" if nothing."""
+    if normalise != "queries" or not coc:
+        return f"normalise={normalise!r} with coc={coc}; accepted: 'queries' with True"
+    if q.dtype not in TRITON_DTYPES:
+        return f"q of {q.dtype}; accepted: {', '.join(map(str, TRITON_DTYPES))}"
+    if v.shape != q.shape or q.shape[-1] > TRITON_CHANNELS:
+        return (
+            f"q and v of {q.shape[-1]} and {v.shape[-1]} channels; "
+            f"accepted: the same number, up to {TRITON_CHANNELS}"
+        )
+    if isinstance(hardness, Tensor):
+        return "a tensor for hardness; accepted: a float"
+    if visibility is not None and not isinstance(visibility, Visibility):
+        return "a dense tensor for visibility; accepted: a Visibility, or None"
+    if radius.requires_grad and torch.is_grad_enabled():
+        return "a radius that requires a gradient; accepted: one that does not"
+    if not HAS_TRITON or not (q.is_cuda or _interpreted()):
+        return (
+            f"tensors on {q.device}; accepted: CUDA with Triton installed, or the CPU with "
+            "TRITON_INTERPRET=1 set before Triton is first imported"
+        )
+    return ""
+
+
+def _interpreted() -> bool:
+    from bokehlib.pisa import kernel
+
+    return kernel.INTERPRETED.value
 
 
 def _check(q, k, v, radius, grid, visibility, normalise, coc, hardness) -> None:
@@ -93,8 +145,9 @@ def _check(q, k, v, radius, grid, visibility, normalise, coc, hardness) -> None:
         raise ValueError(f"unknown normalise {normalise!r}; known: {', '.join(NORMALISATIONS)}")
     if visibility is not None:
         _check_visibility(visibility, batch, grid)
-    if not torch.compiler.is_compiling():  # values are not known there
-        _check_values(radius, visibility, coc, float(hardness))
+    if torch.compiler.is_compiling() or (q.is_cuda and torch.cuda.is_current_stream_capturing()):
+        return  # values are not known there
+    _check_values(radius, visibility, coc, float(hardness))
 
 
 def _check_visibility(visibility, batch, grid) -> None:
