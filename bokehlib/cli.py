@@ -19,7 +19,7 @@ from typing import NoReturn
 import numpy as np
 
 from bokehlib import images, methods, study
-from bokehlib.errors import InputError
+from bokehlib.errors import InputError, run_command
 
 DEFAULT_METHOD = "bokehdiff-mini"
 LARGEST_SEED = 2**63 - 1
@@ -44,15 +44,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit code: 0, 1 if part of the study failed, 2 for bad input, 130 for Ctrl-C.
     """
-    try:
+
+    def command() -> int:
         arguments = _parse(list(sys.argv[1:] if argv is None else argv))
         return arguments.run(arguments)
-    except InputError as error:
-        print(" ".join(str(error).split()), file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return 130
+
+    return run_command(command)
 
 
 # --- Arguments ------------------------------------------------------------------------------

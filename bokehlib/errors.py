@@ -11,10 +11,17 @@ class InputError(ValueError):
     """
 
 
-def run_command(main: Callable[[], None]) -> None:
-    """Run the command line of a module: bad input is one line on stderr and exit code 2."""
+def run_command(command: Callable[[], int | None]) -> int:
+    """Run a command of the command line.
+
+    Returns:
+        Its exit code (0 for None); 2 for bad input and 130 for Ctrl-C, with one line on stderr.
+    """
     try:
-        main()
+        return command() or 0
     except InputError as error:
-        print(error, file=sys.stderr)
-        raise SystemExit(2) from None
+        print(" ".join(str(error).split()), file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130

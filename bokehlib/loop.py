@@ -163,7 +163,8 @@ class _LossLog:
 
     def add(self, step: int, parts: dict[str, torch.Tensor]) -> None:
         for name, value in parts.items():
-            self.sums[name] = self.sums.get(name, torch.zeros_like(value)) + value.detach()
+            value = value.detach()
+            self.sums[name] = self.sums[name] + value if name in self.sums else value
         self.count += 1
         if step % self.every == 0:
             if not self.rows:

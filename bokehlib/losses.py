@@ -77,12 +77,13 @@ class BokehLoss(torch.nn.Module):
                 f"adversarial weight {weights.adversarial}: the adversarial term (Eq. 11) is not "
                 "part of this version; accepted: 0"
             )
-        self.weights, self.perceptual = weights, perceptual
+        self.weights = weights
+        self.perceptual = perceptual if weights.perceptual else None
 
     def forward(self, prediction, target, sharp) -> dict[str, torch.Tensor]:
         """Weighted terms by name; their sum is the loss. All images in [-1, 1]."""
         terms = {"mse": self.weights.mse * F.mse_loss(prediction, target)}
-        if self.perceptual is not None and self.weights.perceptual:
+        if self.perceptual is not None:
             clamped = prediction.clamp(-1, 1)  # LPIPS is defined on images
             terms["perceptual"] = self.weights.perceptual * self.perceptual(clamped, target).mean()
         if self.weights.edge:

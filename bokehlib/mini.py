@@ -156,6 +156,12 @@ def trained(pipeline: BokehPipeline) -> dict[str, torch.nn.Parameter]:
     }
 
 
+def compile_networks(pipeline: BokehPipeline) -> None:
+    """torch.compile encoder, decoder and U-Net in place: minutes once, then faster steps."""
+    for part in (pipeline.vae.encoder, pipeline.vae.decoder, pipeline.unet):
+        part.compile()
+
+
 # --- Weight files -----------------------------------------------------------------------------
 
 

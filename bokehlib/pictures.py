@@ -78,17 +78,28 @@ def _crop(picture: np.ndarray, box: Box) -> np.ndarray:
     return picture[top:bottom, left:right]
 
 
-def _compared(photo: Photo, focus: float, opening: float, box: Box) -> list[list[Cell]]:
+def _sources(shots: Mapping[str, tuple]) -> str:
+    """Where each photograph's disparity comes from, and what is left out."""
+    return " ".join(f"{name}: {shot[0].source}" for name, shot in shots.items()) + _left_out()
+
+
+def _compared(
+    renderers: Mapping[str, Callable[..., Any]],
+    photo: Photo,
+    focus: float,
+    opening: float,
+    box: Box,
+) -> list[list[Cell]]:
     """A row of input, disparity and every method, and the same row cropped."""
     cells = [("all in focus", photo.image), ("disparity", photo.disparity)]
-    for name, renderer in _renderers().items():
+    for name, renderer in renderers.items():
         cells.append((study.METHODS[name].label, _render(renderer, photo, focus, opening)))
     return [cells, [("", _crop(picture, box)) for _, picture in cells]]
 
 
 def _teaser(smoke: bool) -> Strip:
     photo = astronaut_made().resized(SMOKE_WIDTH if smoke else 320)
-    full, crop = _compared(photo, focus=0.7, opening=0.07, box=(0.24, 0.0, 0.64, 0.32))
+    full, crop = _compared(_renderers(), photo, 0.7, 0.07, (0.24, 0.0, 0.64, 0.32))
     note = f"Focus on the woman (0.7). {photo.source}{_left_out()}"
     return Strip("Lens blur from one photo and a disparity", note, [("", full), ("crop", crop)])
 
@@ -100,43 +111,40 @@ def _qualitative(smoke: bool) -> Strip:
         "astronaut_made": (astronaut_made(), 0.15, 0.05, (0.5, 0.5, 0.95, 0.9)),
         "evening_glow_made": (evening_glow_made(), 0.55, 0.06, (0.0, 0.4, 0.35, 0.75)),
     }
-    rows = []
+    renderers, rows = _renderers(), []
     for name, (photo, focus, opening, box) in shots.items():
-        full, crop = _compared(photo.resized(width), focus, opening, box)
+        full, crop = _compared(renderers, photo.resized(width), focus, opening, box)
         rows += [(name, full), ("crop", crop)]
-    note = " ".join(f"{name}: {shot[0].source}" for name, shot in shots.items())
-    return Strip("Three photographs, rendered and looked at closely", note + _left_out(), rows)
+    return Strip("Three photographs, rendered and looked at closely", _sources(shots), rows)
 
 
 def _focal_stack(smoke: bool) -> Strip:
     width = SMOKE_WIDTH if smoke else 200
     shots = {"motorcycle": (motorcycle(), 0.42), "astronaut_made": (astronaut_made(), 0.15)}
-    rows = []
+    renderers, rows = _renderers(), []
     for title, (photo, farthest) in shots.items():
         small = photo.resized(width)
         focuses = np.linspace(small.disparity.max() - 0.02, farthest, 5)
-        for name, renderer in _renderers().items():
+        for name, renderer in renderers.items():
             cells = [(f"focus {f:.2f}", _render(renderer, small, f, 0.09)) for f in focuses]
             cells[0] = (f"{title} {focuses[0]:.2f}", cells[0][1])
             rows.append((study.METHODS[name].label, cells))
-    note = " ".join(f"{title}: {shot[0].source}" for title, shot in shots.items())
-    return Strip("A focal stack, from near to far", note + _left_out(), rows)
+    return Strip("A focal stack, from near to far", _sources(shots), rows)
 
 
 def _aperture_sweep(smoke: bool) -> Strip:
     width = SMOKE_WIDTH if smoke else 192
     shots = {"motorcycle": (motorcycle(), 0.98), "astronaut_made": (astronaut_made(), 0.7)}
-    rows = []
+    renderers, rows = _renderers(), []
     for title, (photo, focus) in shots.items():
         small = photo.resized(width)
-        for name, renderer in _renderers().items():
+        for name, renderer in renderers.items():
             cells = [(title, small.image)]
             for times in (1, 2, 3):
                 picture = _render(renderer, small, focus, 0.03 * times)
                 cells.append((f"{times}x blur", picture))
             rows.append((study.METHODS[name].label, cells))
-    note = " ".join(f"{title}: {shot[0].source}" for title, shot in shots.items())
-    return Strip("The same photo with a growing aperture", note + _left_out(), rows)
+    return Strip("The same photo with a growing aperture", _sources(shots), rows)
 
 
 # --- Synthetic scenes ------------------------------------------------------------------------

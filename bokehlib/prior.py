@@ -164,8 +164,7 @@ def main(argv: list[str] | None = None) -> None:
     )
     pipeline.to(device)
     if given.compile:
-        for part in (pipeline.vae.encoder, pipeline.vae.decoder, pipeline.unet):
-            part.compile()
+        mini.compile_networks(pipeline)
 
     def images(step: int) -> torch.Tensor:
         return draw(0, range(step * size, (step + 1) * size))
@@ -185,4 +184,4 @@ def main(argv: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    run_command(main)
+    raise SystemExit(run_command(main))

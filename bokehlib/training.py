@@ -90,15 +90,15 @@ def train(
     if pipeline is None:
         pipeline = mini.load_base(need_weights(mini.BASE), recipe).to(loop.device())
     device = next(pipeline.unet.parameters()).device
+    if recipe.weights.perceptual and perceptual is None:
+        perceptual = lpips_network(recipe.perceptual_net)
+    loss = BokehLoss(recipe.weights, perceptual).to(device)  # may refuse, before photos are read
     if batch is None:
         if photos is None:
             raise InputError("photos: none given; accepted: a folder of training photographs")
         batch = pair_stream(recipe, training_photos([photos]), photos, device, halo=halo)
     set_seed(recipe.seed)  # LoRA starts from random matrices
     mini.add_adapters(pipeline, recipe)
-    if recipe.weights.perceptual and perceptual is None:
-        perceptual = lpips_network(recipe.perceptual_net)
-    loss = BokehLoss(recipe.weights, perceptual).to(device)
     schedule = loop.Schedule(
         steps=recipe.steps,
         learning_rate=recipe.learning_rate,
@@ -183,10 +183,9 @@ def main(argv: list[str] | None = None) -> None:
     base = given.base or need_weights(mini.BASE)
     pipeline = mini.load_base(base, recipe).to(loop.device())
     if given.compile:
-        for part in (pipeline.vae.encoder, pipeline.vae.decoder, pipeline.unet):
-            part.compile()
+        mini.compile_networks(pipeline)
     train(recipe, given.run, given.slice_steps, photos=given.photos, pipeline=pipeline)
 
 
 if __name__ == "__main__":
-    run_command(main)
+    raise SystemExit(run_command(main))
