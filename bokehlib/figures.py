@@ -12,6 +12,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import LogLocator, NullLocator
 
 from bokehlib import study
 
@@ -96,6 +98,98 @@ def _label_ends(axes: Axes, ends: list[tuple[float, study.Method]], x: float) ->
             textcoords="offset points",
             va="center",
             color=method.colour,
+            annotation_clip=False,
+        )
+
+
+# --- The cost of the attention ---------------------------------------------------------------
+
+# (what, radius) of the benchmark -> label, colour and marker, dearest first
+COSTS: dict[tuple[str, int | None], tuple[str, str, str]] = {
+    ("pisa-published", None): ("published layer", "#d95f02", "s"),
+    ("pisa-reference", None): ("dense reference", "#8c6bb1", "D"),
+    ("plain", None): ("plain attention", "#222222", "x"),
+    ("pisa", 16): ("PISA, radius 16", "#08306b", "v"),
+    ("pisa", 8): ("PISA, radius 8", "#1b6ca8", "^"),
+    ("pisa", 4): ("PISA, radius 4", "#4f9bd0", "o"),
+    ("pisa", 2): ("PISA, radius 2", "#8fc1e6", "."),
+}
+DIRECTIONS = {"forward": "forward", "both": "forward and backward"}
+GUIDES = {1: "∝ N", 2: "∝ N²"}  # slope -> label
+
+
+def pisa_scaling(benchmark: pd.DataFrame, device: str = "") -> Figure:
+    """Milliseconds of the attention against the number of tokens N, a line for each of `COSTS`.
+
+    All lines have the number of heads that was measured at the most sizes.
+
+    Args:
+        benchmark: rows as read by `results.read_speed`.
+        device: on which they were measured.
+    """
+    rows = benchmark[benchmark["what"].isin([what for what, _ in COSTS])]
+    rows = rows.dropna(subset=["milliseconds", "tokens", "heads"])
+    if rows.empty:
+        return absent("The attention has not been timed on a GPU.")
+    heads = rows.drop_duplicates(["tokens", "heads"])["heads"].mode()[0]
+    sides = rows["tokens"].str.split("x", expand=True).astype(int)
+    rows = rows.assign(count=sides[0] * sides[1])[rows["heads"] == heads]
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(PAGE, 3.2), layout="constrained", facecolor="white")
+        panels = figure.subplots(1, 2, sharex=True, sharey=True)
+        for axes, (direction, label) in zip(panels, DIRECTIONS.items(), strict=True):
+            _costs(axes, rows[rows["direction"] == direction])
+            axes.set_title(label, loc="left")
+        for axes in panels:
+            _guides(axes, rows)
+        panels[0].set_ylabel("milliseconds")
+        figure.supxlabel(
+            f"tokens N ({heads} heads; radius: the largest, in tokens)\n{device}", fontsize=8
+        )
+        handles = [_cost(what, radius) for what, radius in COSTS]
+        figure.legend(handles=handles, loc="outside right upper", frameon=False)
+    return figure
+
+
+def _cost(what: str, radius: int | None, x: Any = (), y: Any = ()) -> Line2D:
+    label, colour, marker = COSTS[what, radius]
+    return Line2D(x, y, color=colour, marker=marker, markersize=4, label=label)
+
+
+def _costs(axes: Axes, rows: pd.DataFrame) -> None:
+    for what, radius in COSTS:
+        of_line = rows["what"] == what
+        if radius is not None:
+            of_line &= rows["radius"] == radius
+        medians = rows[of_line].groupby("count")["milliseconds"].median()
+        axes.add_line(_cost(what, radius, medians.index, medians))
+    if rows.empty:
+        axes.text(0.05, 0.9, "not run", transform=axes.transAxes)
+
+
+def _guides(axes: Axes, rows: pd.DataFrame) -> None:
+    """Log axes around all rows, and the slopes N and N² that end at their right edge.
+
+    The axes are so high that both guides end apart: N starts at the lower left corner, N² ends
+    at the upper right one.
+    """
+    left, right = 0.8 * rows["count"].min(), 1.25 * rows["count"].max()
+    low = 0.5 * rows["milliseconds"].min()
+    high = max(2 * rows["milliseconds"].max(), 4 * low * right / left)
+    axes.set(xscale="log", yscale="log", xlim=(left, right), ylim=(low, high))
+    axes.xaxis.set_major_locator(LogLocator(base=4))
+    axes.xaxis.set_major_formatter("{x:,.0f}")
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.yaxis.set_major_formatter("{x:g}")
+    for (slope, label), end in zip(GUIDES.items(), (low * right / left, high), strict=True):
+        start = end * (left / right) ** slope
+        axes.plot([left, right], [start, end], color="#bbbbbb", linewidth=0.6, zorder=0)
+        axes.annotate(
+            *(label, (right, end)),
+            xytext=(3, 0),
+            textcoords="offset points",
+            va="center",
+            color="#777777",
             annotation_clip=False,
         )
 

@@ -23,6 +23,7 @@ from bokehlib.weightfiles import need_weights
 
 BASE = "mini-base.safetensors"
 LATENT_CHANNELS = 8
+TILE = 1280  # px; larger pictures are rendered in such tiles, in 3 GB
 ENCODER_TAIL = ("mid_block", "conv_norm_out", "conv_out")  # "middle block and output layers"
 
 
@@ -95,7 +96,6 @@ def _pipeline(vae, unet, recipe: Recipe) -> BokehPipeline:
         coc=pisa.coc,
         occlusion=pisa.occlusion,
     )
-    pipeline.set_progress_bar_config(disable=True)
     return pipeline
 
 
@@ -286,6 +286,10 @@ def load(name: str, device: str = "cpu", pisa: bool = True):
     pipeline.to(device)
 
     def render(image: torch.Tensor, disparity: torch.Tensor, lens: Lens) -> torch.Tensor:
-        return pipeline(image, disparity, lens, output_type="pt").images.to(image.device)
+        pipeline.check_inputs(image, disparity, lens)
+        # Half of a tile at most is margin, so that any aperture will do.
+        tile = max(TILE, 4 * pipeline.halo(disparity, lens))
+        found = pipeline(image, disparity, lens, output_type="pt", tile=tile).images
+        return found.to(image.device)
 
     return render

@@ -7,6 +7,7 @@ Coordinates are (y, x), grids (h, w), tokens row-major.
 
 import math
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 
 import torch
 from torch import Tensor
@@ -18,6 +19,7 @@ from bokehlib.visibility import (
     PaperScene,
     ThinLensScene,
     Visibility,
+    count,
     source_offsets,
 )
 
@@ -37,6 +39,7 @@ __all__ = [
     "visibility",
 ]
 
+HAS_TRITON = find_spec("triton") is not None
 MODELS = ("paper", "thin_lens")  # of self-occlusion
 NEGLIGIBLE = 1e-6  # where the soft edge has fallen to this, it counts as zero
 WIDEST_EDGE = 16.0  # tokens; a very soft edge is cut off here
@@ -62,7 +65,8 @@ class Lens:
     def column(self, like: Tensor) -> tuple[Tensor, Tensor]:
         """Focus and aperture as (B, 1, 1, 1) in the dtype and on the device of `like` (B, ...)."""
         focus, aperture = (
-            torch.as_tensor(value, dtype=like.dtype, device=like.device)
+            # A float is filled in: a copy to the device would wait for it.
+            (value.to(like) if isinstance(value, Tensor) else like.new_full((), value))
             .reshape(-1, 1, 1, 1)
             .expand(like.shape[0], 1, 1, 1)
             for value in (self.focus, self.aperture)
@@ -171,6 +175,7 @@ def visibility(
     hardness: float | Tensor = 1e6,
     coc: bool = True,
     thickness: float = 0.05,
+    extent: int | None = None,
 ) -> Visibility:
     """Self-occlusion between tokens (Eq. 7, 8, 9).
 
@@ -201,11 +206,16 @@ def visibility(
         coc: False holds all pairs, for attention without a CoC mask (N (2 max(h, w) - 1)^2 bytes).
         thickness: of every surface in disparity, at least one step; `math.inf` is a solid curtain
             down to infinity, under which a wire darkens all around it. "paper" knows no other.
+        extent: the largest offset held along one axis in tokens, as
+            `int(reach(largest radius, hardness))`; pairs further apart count as hidden, without
+            a check. None: just what is needed, read from the device. Given, a call on CUDA with
+            Triton never waits for the device, and after a first one can be captured in a graph.
+            Without effect where coc is False.
 
     Raises:
-        ValueError: for an unknown model, a grid that does not fit or samples out of range.
+        ValueError: for an unknown model, a grid that does not fit or numbers out of range.
     """
-    _check_visibility(model, samples, supersamples, thickness)
+    _check_visibility(model, samples, supersamples, thickness, extent)
     radius = token_radius(disparity.float(), lens, grid)
     far = reach(radius, hardness) if coc else torch.full_like(radius, math.hypot(*grid))
     scene: PaperScene | ThinLensScene
@@ -215,11 +225,16 @@ def visibility(
         focus, aperture = (value.flatten() for value in lens.column(disparity.float()))
         aperture = aperture / _stride(disparity, grid)
         scene = ThinLensScene(disparity, grid, samples, supersamples, focus, aperture, thickness)
-    counts = _count(scene, far)
-    return Visibility(counts, supersamples, grid, float(hardness) if coc else None)
+    widest = max(grid) - 1
+    if not coc:
+        extent = widest
+    elif extent is None:
+        extent = int(min(far.amax().item(), widest))
+    counts = _count(scene, far, min(extent, widest))
+    return Visibility(counts, supersamples, grid, hardness if coc else None)
 
 
-def _check_visibility(model: str, samples: int, supersamples: int, thickness: float) -> None:
+def _check_visibility(model, samples, supersamples, thickness, extent) -> None:
     if model not in MODELS:
         raise ValueError(f"unknown visibility model {model!r}; known: {', '.join(MODELS)}")
     if samples < 1 or not 1 <= supersamples <= 255:
@@ -228,24 +243,13 @@ def _check_visibility(model: str, samples: int, supersamples: int, thickness: fl
         )
     if not thickness > 0:
         raise ValueError(f"thickness {thickness}; accepted: above 0, or inf")
+    if extent is not None and extent < 0:
+        raise ValueError(f"extent {extent}; accepted: from 0")
 
 
-def _count(scene: PaperScene | ThinLensScene, far: Tensor) -> Tensor:
-    """`Visibility.counts` of all pairs up to `far` (B, N) tokens apart."""
-    order = far.flatten().argsort(descending=True, stable=True)
-    extents = far.flatten()[order].clamp(max=max(scene.grid) - 1).int().tolist()
-    extent = extents[0]
-    counts = torch.zeros(
-        (*far.shape, 2 * extent + 1, 2 * extent + 1), dtype=torch.uint8, device=far.device
-    )
-    start, rays = 0, CHUNK.get(far.device.type, CHUNK["cpu"])
-    while start < len(extents):
-        # Sources come with the widest first, so those in focus cost almost nothing.
-        local = extents[start]
-        stop = start + max(1, rays // ((2 * local + 1) ** 2 * scene.rays_per_pair))
-        chunk, window = order[start:stop], slice(extent - local, extent + local + 1)
-        counts.flatten(0, 1)[:, window, window][chunk] = scene.seen(
-            chunk, far.flatten()[chunk], local
-        )
-        start = stop
-    return counts
+def _count(scene: PaperScene | ThinLensScene, far: Tensor, extent: int) -> Tensor:
+    if far.is_cuda and HAS_TRITON:
+        from bokehlib import visibility_kernel  # not before it is needed: Triton is heavy
+
+        return visibility_kernel.count(scene, far, extent)
+    return count(scene, far, extent)

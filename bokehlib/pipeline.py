@@ -6,7 +6,8 @@ No noise is added anywhere, the timestep is fixed, and the optics reach the netw
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -14,11 +15,13 @@ from diffusers import AutoencoderKL, DDIMScheduler, DiffusionPipeline, UNet2DCon
 from diffusers.image_processor import VaeImageProcessor
 from diffusers.utils import BaseOutput
 
-from bokehlib import optics
+from bokehlib import optics, tiles
 from bokehlib.optics import Lens
 from bokehlib.pisa.processor import TokenOptics, install, pisa_sites
+from bokehlib.tiles import reflect
 
 SAMPLING = (16, 4)  # disparities along a ray, sources a token
+RAMP = 4  # tokens of the coarsest grid over which neighbouring tiles are blended, at least
 
 
 @dataclass
@@ -48,6 +51,7 @@ class BokehPipeline(DiffusionPipeline):
         normalise: str = "queries",
         coc: bool = True,
         occlusion: bool = True,
+        visibility_model: str = "paper",
     ):
         """Register the components and put PISA into the U-Net.
 
@@ -60,6 +64,7 @@ class BokehPipeline(DiffusionPipeline):
             normalise: "queries" or "keys".
             coc: whether the circle-of-confusion mask is on.
             occlusion: whether self-occlusion is on.
+            visibility_model: of self-occlusion, "paper" or "thin_lens".
         """
         super().__init__()
         self.register_modules(vae=vae, unet=unet, scheduler=scheduler)
@@ -69,8 +74,10 @@ class BokehPipeline(DiffusionPipeline):
             normalise=normalise,
             coc=coc,
             occlusion=occlusion,
+            visibility_model=visibility_model,
         )
         self.image_processor = VaeImageProcessor(do_normalize=False, do_resize=False)
+        self.prompt: tuple[torch.Tensor, torch.Tensor] | None = None  # see `set_prompt`
         scheduler.set_timesteps(1)
         install(unet, tuple(sites), normalise, coc)
 
@@ -92,6 +99,7 @@ class BokehPipeline(DiffusionPipeline):
         lens: Lens,
         output_type: str = "pil",
         return_dict: bool = True,
+        tile: int | None = None,
     ):
         """Render a photo, or a batch of equal size.
 
@@ -101,19 +109,28 @@ class BokehPipeline(DiffusionPipeline):
             lens: focus (a disparity) and aperture (pixels of radius per unit of disparity).
             output_type: "pil", "np" or "pt".
             return_dict: a `BokehOutput`, or the plain tuple.
+            tile: side in pixels of the tiles in which a large image is rendered, margins included:
+                a multiple of `size_multiple`, and more than two halos (the largest radius, rounded
+                up to a token) and a ramp of 4 tokens. An image that fits into one tile with its
+                halo is rendered whole. None = whole, whatever its size.
 
         Returns:
             A `BokehOutput` with images of the input's size.
 
         Raises:
-            ValueError: if image and disparity differ in size, or a value is not finite.
+            ValueError: if image and disparity differ in size, a value is not finite, or the tile
+                does not fit the halo.
         """
         weight = next(self.unet.parameters())
         picture = self.image_processor.preprocess(image).to(weight.device, weight.dtype)
         depth = torch.as_tensor(disparity).to(weight.device, torch.float32)
         depth = depth.reshape(-1, 1, *depth.shape[-2:])
         self.check_inputs(picture, depth, lens)
-        result = self.transform(picture, depth, lens).clamp(0, 1).float()
+        if tile is None:
+            result = self.transform(picture, depth, lens)
+        else:
+            result = self.render_in_tiles(picture, depth, lens, tile)
+        result = result.clamp_(0, 1).float()
         self.maybe_free_model_hooks()
         images = self.image_processor.postprocess(
             result, output_type, do_denormalize=[False] * len(result)
@@ -158,13 +175,37 @@ class BokehPipeline(DiffusionPipeline):
         """
         height, width = image.shape[-2:]
         if halo is None:
-            largest = float(optics.circle_of_confusion(disparity, lens).amax())
-            halo = self.size_multiple * math.ceil(largest / self.size_multiple)
+            halo = self.halo(disparity, lens)
         padded = reflect(image, halo, self.size_multiple)
         depth = reflect(disparity, halo, self.size_multiple)
         latent = self.encode(padded)
         denoised = self.denoise(latent, self.token_optics(depth, lens, hardness, sampling))
         return self.decode(denoised)[..., halo : halo + height, halo : halo + width]
+
+    def halo(self, disparity: torch.Tensor, lens: Lens) -> int:
+        """The largest radius in pixels, rounded up to a token of the coarsest grid."""
+        largest = float(optics.circle_of_confusion(disparity, lens).amax())
+        return self.size_multiple * math.ceil(largest / self.size_multiple)
+
+    def render_in_tiles(
+        self, image: torch.Tensor, disparity: torch.Tensor, lens: Lens, side: int
+    ) -> torch.Tensor:
+        """`transform` in tiles of one size, blended; side and errors as for `__call__`.
+
+        Group norms and plain attention average over a tile instead of the image, so the result
+        differs a little from the whole image's.
+        """
+        return tiles.render(
+            partial(self.transform, halo=0),
+            image,
+            disparity,
+            lens,
+            side=side,
+            halo=self.halo(disparity, lens),
+            multiple=self.size_multiple,
+            ramp=RAMP * self.size_multiple,
+            progress=self.progress_bar,
+        )
 
     def encode(self, image: torch.Tensor) -> torch.Tensor:
         """Image (B, 3, H, W), sRGB in [0, 1] -> scaled latent, the mode of the posterior."""
@@ -175,7 +216,12 @@ class BokehPipeline(DiffusionPipeline):
         return (self.vae.decode(latent / self.vae.config.scaling_factor).sample + 1) / 2
 
     def denoise(self, latent: torch.Tensor, tokens: dict[int, TokenOptics]) -> torch.Tensor:
-        """One U-Net call at the fixed timestep, then Eq. 1 through the scheduler."""
+        """One U-Net call at the fixed timestep, then Eq. 1 through the scheduler.
+
+        Args:
+            latent: scaled, (B, C, h, w).
+            tokens: from `token_optics`, or what other processors than PISA's understand.
+        """
         noise = self.unet(
             latent,
             self.config.timestep,
@@ -193,27 +239,40 @@ class BokehPipeline(DiffusionPipeline):
             grid = (disparity.shape[-2] // stride, disparity.shape[-1] // stride)
             seen = None
             if self.config.occlusion:
+                model = self.config.visibility_model
                 seen = optics.visibility(
-                    disparity, lens, grid, "paper", *sampling, hardness, self.config.coc
+                    disparity, lens, grid, model, *sampling, hardness, self.config.coc
                 )
             radius = optics.token_radius(disparity, lens, grid)
             found[grid[0] * grid[1]] = TokenOptics(grid, radius, seen, hardness)
-        return found
+        return for_any_lens(found, hardness) if self.unet._compiled_call_impl else found
+
+    def set_prompt(self, hidden: torch.Tensor, pooled: torch.Tensor) -> None:
+        """Embeddings of the one prompt that all pictures share; without it they are zeros.
+
+        Args:
+            hidden: (1, tokens, channels) for cross-attention.
+            pooled: (1, channels) for SDXL's added condition.
+        """
+        self.prompt = hidden, pooled
 
     def context(self, latent: torch.Tensor) -> dict:
-        """Conditions that stay constant: an empty prompt and, for SDXL shapes, the image size."""
-        config = self.unet.config
-        batch = latent.shape[0]
-        context: dict = {
-            "encoder_hidden_states": latent.new_zeros(batch, 1, config.cross_attention_dim)
-        }
-        if config.addition_embed_type == "text_time":
+        """Conditions that stay constant: the prompt and, for SDXL shapes, the image size."""
+        config, batch = self.unet.config, latent.shape[0]
+        added = config.addition_embed_type == "text_time"
+        text = 0
+        if added:
+            text = config.projection_class_embeddings_input_dim - 6 * config.addition_time_embed_dim
+        prompt = self.prompt or (
+            torch.zeros(1, 1, config.cross_attention_dim),
+            torch.zeros(1, text),
+        )
+        hidden, pooled = (t.to(latent).expand(batch, *t.shape[1:]) for t in prompt)
+        context: dict = {"encoder_hidden_states": hidden}
+        if added:
             size = [side * self.latent_stride for side in latent.shape[-2:]]
             times = latent.new_tensor([*size, 0, 0, *size]).expand(batch, -1)
-            text = config.projection_class_embeddings_input_dim
-            text -= times.shape[1] * config.addition_time_embed_dim
-            added = {"text_embeds": latent.new_zeros(batch, text), "time_ids": times}
-            context["added_cond_kwargs"] = added
+            context["added_cond_kwargs"] = {"text_embeds": pooled, "time_ids": times}
         return context
 
     def _pisa_strides(self) -> set[int]:
@@ -228,26 +287,15 @@ class BokehPipeline(DiffusionPipeline):
         return strides
 
 
-def reflect(image: torch.Tensor, halo: int, multiple: int) -> torch.Tensor:
-    """Pad by reflection: `halo` pixels on every side, then below and right to a multiple.
+def for_any_lens(found: dict[int, TokenOptics], hardness: float) -> dict[int, TokenOptics]:
+    """The same for a compiled U-Net, which is not to be compiled anew for every lens.
 
-    Unlike `torch.nn.functional.pad` it goes on reflecting where the halo exceeds the image, so
-    that images from 1x1 upwards work.
-
-    Args:
-        image: (B, C, H, W).
-        halo: margin in pixels.
-        multiple: the padded sides are multiples of it.
-
-    Returns:
-        (B, C, H + 2 halo + ..., W + 2 halo + ...).
+    The window of visibility grows with the lens, and hardness with training.
     """
-    for axis in (-2, -1):
-        side = image.shape[axis]
-        total = multiple * math.ceil((side + 2 * halo) / multiple)
-        if total == side:
-            continue
-        period = max(2 * side - 2, 1)
-        place = (torch.arange(total, device=image.device) - halo) % period
-        image = image.index_select(axis, torch.minimum(place, period - place))
-    return image
+    for grid in found.values():
+        if grid.visibility is not None:
+            torch._dynamo.maybe_mark_dynamic(grid.visibility.counts, (2, 3))
+    return {
+        tokens: replace(here, hardness=torch.full((), hardness, device=here.radius.device))
+        for tokens, here in found.items()
+    }

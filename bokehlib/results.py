@@ -29,7 +29,9 @@ RESULTS = ROOT / "results"
 KEY = ["dataset", "image", "method", "blur", "perturbation"]  # what makes a row one measurement
 METRICS = ["psnr", "ssim", "lpips_alex", "lpips_squeeze", "lpips_vgg", "dists"]
 COLUMNS = [*KEY, *METRICS, "seconds"]
-MEASURED_WITH = ("torch", "diffusers", "torchmetrics", "lpips", "DISTS-pytorch", "numba", "numpy")
+MEASURED_WITH = (
+    *("torch", "triton", "diffusers", "torchmetrics", "lpips", "DISTS-pytorch", "numba", "numpy"),
+)
 PICTURE_BYTES = 700_000  # a figure of photographs stays below this
 
 
@@ -69,8 +71,13 @@ def _git(*arguments: str) -> str:
 
 
 def _commit() -> str:
-    """Commit of the code, with "+" where library or notebooks differ from it; "" outside git."""
+    """Commit of the code, with "+" where library or notebooks differ from it.
+
+    Outside git it is what BOKEHLIB_COMMIT says, or "".
+    """
     commit = _git("rev-parse", "HEAD")
+    if not commit:
+        return os.environ.get("BOKEHLIB_COMMIT", "")
     changed = _git("status", "--porcelain", "--", "bokehlib", "notebooks")
     return commit + "+" if commit and changed else commit
 
@@ -127,8 +134,8 @@ def _score_file(dataset: str, method: str, root: Path) -> Path:
     return root / "scores" / folder / f"{method}.csv"
 
 
-def _stamps(dataset: str, method: str, root: Path) -> dict[str, Any]:
-    path = _score_file(dataset, method, root).with_suffix(".json")
+def _stamps(scores: Path) -> dict[str, Any]:
+    path = scores.with_suffix(".json")
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
 
 
@@ -136,7 +143,7 @@ def read_stamp(
     dataset: str, method: str, perturbed: bool = False, root: Path = RESULTS
 ) -> dict[str, Any]:
     """Stamp of one part of a score file; empty if there is none."""
-    stamps = _stamps(dataset, method, root)
+    stamps = _stamps(_score_file(dataset, method, root))
     if perturbed:
         return stamps.get("perturbed", {})
     return {name: value for name, value in stamps.items() if name != "perturbed"}
@@ -240,7 +247,7 @@ def write_scores(
     if not _agree(stamp, read_stamp(dataset, method, perturbed, root)):
         old = old[(old["perturbation"] != "0") != perturbed]
     merged = pd.concat([old, new], ignore_index=True).drop_duplicates(KEY, keep="last")
-    stamps = _stamps(dataset, method, root)
+    stamps = _stamps(path)
     other = {"perturbed": stamps["perturbed"]} if "perturbed" in stamps else {}
     stamps = stamps | {"perturbed": stamp} if perturbed else stamp | other
     _write(path, _sorted(merged).to_csv(index=False, float_format="%.6g", lineterminator="\n"))
@@ -261,6 +268,31 @@ def _check_rows(new: pd.DataFrame, dataset: str, method: str, part: str) -> None
         raise ValueError(f"{new.duplicated(KEY).sum()} rows repeat the key {', '.join(KEY)}")
 
 
+def read_speed(root: Path = RESULTS) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Rows of the GPU benchmark, with `tables.SPEED_COLUMNS`, and its stamp; empty if never run.
+
+    Raises:
+        ValueError: the file has other columns, or a combination stands there twice.
+    """
+    path = root / "scores" / "speed.csv"
+    if not path.exists():
+        return tables.NO_SPEED, {}
+    rows = pd.read_csv(path, dtype=tables.SPEED_KINDS, keep_default_na=False, na_values="")
+    if list(rows.columns) != tables.SPEED_COLUMNS:
+        raise ValueError(f"{path.name} has columns {', '.join(rows.columns)}")
+    if (doubled := rows.duplicated(tables.SPEED_KEY)).any():
+        raise ValueError(f"{path.name}: rows repeat {', '.join(rows.loc[doubled, 'what'])}")
+    return rows, _stamps(path)
+
+
+def write_speed(rows: list[dict[str, Any]], stamp: dict[str, Any], root: Path = RESULTS) -> None:
+    """Write the benchmark's rows, with `tables.SPEED_COLUMNS`, and their stamp."""
+    frame = pd.DataFrame(rows, columns=tables.SPEED_COLUMNS).astype(tables.SPEED_KINDS)
+    path = root / "scores" / "speed.csv"
+    _write(path, frame.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
+    _write(path.with_suffix(".json"), json.dumps(stamp, indent=2) + "\n")
+
+
 # --- The paper's numbers, tables and figures --------------------------------------------------
 
 
@@ -270,18 +302,24 @@ def published(table: str = "") -> pd.DataFrame:
     return numbers[numbers["table"] == table].reset_index(drop=True) if table else numbers
 
 
-def write_table(frame: pd.DataFrame, name: str, root: Path = RESULTS) -> str:
+def write_table(frame: pd.DataFrame, name: str, root: Path = RESULTS, note: str = "") -> str:
     """Write `tables/<name>.csv` (numbers, empty where none), `.md` and `.tex` ("not run").
+
+    Args:
+        frame: from `tables.build`.
+        name: of the table.
+        root: folder of results.
+        note: a sentence that ends the caption.
 
     Returns:
         The Markdown text.
     """
     path = root / "tables" / name
-    shown = tables.markdown(frame, name)
+    shown = tables.markdown(frame, name, note)
     numbers = frame.to_csv(index=False, float_format="%.6g", lineterminator="\n")
     _write(path.with_suffix(".csv"), numbers)
     _write(path.with_suffix(".md"), shown)
-    _write(path.with_suffix(".tex"), tables.latex(frame, name))
+    _write(path.with_suffix(".tex"), tables.latex(frame, name, note))
     return shown
 
 

@@ -203,6 +203,7 @@ ARTEFACTS = {
     "table2_ablation": Artefact("42_ablation_tables", {"table": "table2_ablation"}),
     "table2b_physics": Artefact("42_ablation_tables", {"table": "table2b_physics"}),
     "speed": Artefact("44_speed", {}, _MINI_SCORES),
+    "pisa_scaling": Artefact("45_pisa_scaling"),
     "fig1_teaser": _strip("fig1_teaser"),
     "fig5_qualitative": _strip("fig5_qualitative"),
     "figS1_misalignment": _strip("figS1_misalignment"),

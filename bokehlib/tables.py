@@ -5,6 +5,7 @@ such a cell as "not run". A paper's number stands only in a column that ends in 
 """
 
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -26,9 +27,13 @@ HEADINGS = {
     "lpips_squeeze": "LPIPS-Squeeze ↓",
     "lpips_vgg": "LPIPS-VGG ↓",
     "seconds": "Seconds",
+    "peak_gib": "peak GiB",
 }
 COMPARED = ("psnr", "ssim", "dists", *NETWORKS["lpips"])  # the best of ours is bold
-DECIMALS = {"psnr": 3, "images": 0, "seconds": 3, "milliseconds": 1, "peak_gib": 2}  # else 4
+DECIMALS = {  # else 4
+    **{"psnr": 3, "images": 0, "seconds": 3},
+    **{"milliseconds": 3, "peak_gib": 3, "ratio_to_plain": 3},
+}
 WORDS = ("dataset", "method", "setting", "what", "tokens", "heads", "radius", "direction")
 
 # name -> pairs (data set in published.csv, data set of our scores)
@@ -49,14 +54,19 @@ PHYSICS = {  # rows of Table 2b: the same network, its attention changed step by
     "physics-thin_lens": 'PISA, visibility "thin_lens"',
     "physics-thin_lens-coverage": 'PISA, "thin_lens", divided by coverage',
 }
-SPEED_COLUMNS = [
-    *("what", "tokens", "heads", "radius", "direction"),
-    *("milliseconds", "peak_gib", "ratio_to_plain"),
-]
+SPEED_KEY = ["what", "tokens", "heads", "radius", "direction"]  # what makes a row one combination
+SPEED_COLUMNS = [*SPEED_KEY, "milliseconds", "peak_gib", "ratio_to_plain"]
+SPEED_KINDS = (
+    dict.fromkeys(SPEED_COLUMNS, "float64")
+    | dict.fromkeys(("what", "tokens", "direction"), "str")
+    | dict.fromkeys(("heads", "radius"), "Int64")  # integers that may be absent
+)
 SPEED_PLANNED = (  # measured on an accelerator
-    *("pisa", "pisa-novis", "pisa-reference", "visibility"),
+    *("plain", "pisa", "pisa-novis", "pisa-reference", "pisa-published", "visibility"),
     *("sdxl-1024x1024", "sdxl-1024x1024-plain", "sdxl-1024x1024-published"),
 )
+SPEED_MADE_BY = ("torch", "triton", "diffusers")  # their versions decide the milliseconds
+NO_SPEED = pd.DataFrame(columns=SPEED_COLUMNS).astype(SPEED_KINDS)
 
 _PAPER = "Columns headed “paper” are the paper's own numbers"
 _VARIANTS = "the paper's BokehDiff (on SDXL) stands beside each of our variants of it"
@@ -79,8 +89,8 @@ CAPTIONS = {
         "Table 2b: what each part of the physics is worth, on the embedded model and SYNBOKEH-mini."
     ),
     "speed": (
-        "Durations. A method's row is the median over the images of SYNBOKEH-mini, on the device "
-        "of its score stamp."
+        "Durations and peak memory; ratios are to plain attention in the same run. A method's row "
+        "is the median over the images of SYNBOKEH-mini, on the device of its score stamp."
     ),
 }
 
@@ -149,17 +159,28 @@ def physics(scores: pd.DataFrame) -> pd.DataFrame:
     return frame
 
 
-def speed(scores: pd.DataFrame) -> pd.DataFrame:
-    """Durations: the attention and the SDXL model, then one row a measured method."""
+def speed(scores: pd.DataFrame, benchmark: pd.DataFrame = NO_SPEED) -> pd.DataFrame:
+    """Durations: the benchmark's rows, what it has not measured, then one row a measured method.
+
+    Args:
+        scores: as read by `results.read_scores`.
+        benchmark: rows as read by `results.read_speed`.
+    """
     exact = scores[(scores["dataset"] == "synbokeh-mini") & (scores["perturbation"] == "0")]
     medians = 1000 * exact.groupby("method")["seconds"].median()
     methods = [m for m in study.METHODS if m in medians.index]
-    rows = [{"what": what} for what in SPEED_PLANNED]
+    rows = [{"what": what} for what in SPEED_PLANNED if what not in set(benchmark["what"])]
     rows += [{"what": m, "direction": "forward", "milliseconds": medians[m]} for m in methods]
-    return pd.DataFrame(rows, columns=SPEED_COLUMNS)
+    rest = pd.DataFrame(rows, columns=SPEED_COLUMNS).astype(SPEED_KINDS)
+    return pd.concat([benchmark, rest], ignore_index=True)
 
 
-def build(name: str, scores: pd.DataFrame, published: pd.DataFrame) -> pd.DataFrame:
+def build(
+    name: str,
+    scores: pd.DataFrame,
+    published: pd.DataFrame,
+    benchmark: pd.DataFrame = NO_SPEED,
+) -> pd.DataFrame:
     """The table of that name, see `quality`, `ablation`, `physics` and `speed`.
 
     Raises:
@@ -169,9 +190,90 @@ def build(name: str, scores: pd.DataFrame, published: pd.DataFrame) -> pd.DataFr
         return quality(name, scores, published)
     if name == "table2_ablation":
         return ablation(scores, published)
-    if name in (makers := {"table2b_physics": physics, "speed": speed}):
-        return makers[name](scores)
+    if name == "table2b_physics":
+        return physics(scores)
+    if name == "speed":
+        return speed(scores, benchmark)
     raise KeyError(f"unknown table {name!r}; known: {', '.join(CAPTIONS)}")
+
+
+# --- The parts of the speed table ------------------------------------------------------------
+
+
+def speed_parts(frame: pd.DataFrame, published: pd.DataFrame) -> dict[str, str]:
+    """The parts in which the speed table is read: heading -> table in Markdown, or "not run".
+
+    Args:
+        frame: from `speed`.
+        published: as read by `results.published("tableS1")`.
+    """
+    rows = frame.dropna(subset="milliseconds")
+    attention, what = rows[rows["heads"].notna()], rows["what"]
+    forward = attention["direction"] == "forward"
+    cells = "milliseconds (ratio to plain)"
+    parts = {
+        f"Attention, forward: {cells}": _by_size(attention[forward]),
+        f"Attention, forward and backward: {cells}": _by_size(attention[~forward]),
+        "Visibility: milliseconds": _by_size(rows[what.str.startswith("visibility")]),
+        "The whole model by stage: milliseconds": _by_stage(rows[what.str.startswith("sdxl-")]),
+        "One picture by method": _durations(rows, published),
+    }
+    return {
+        heading: part.to_markdown(index=False, disable_numparse=True) if len(part) else "not run"
+        for heading, part in parts.items()
+    }
+
+
+def _wide(rows: pd.DataFrame, index: list[str], columns: str) -> pd.DataFrame:
+    """Texts of column `cell` in rows and columns in the order of their first appearance."""
+    wide = rows.pivot_table("cell", index, columns, aggfunc="first", sort=False)
+    return wide.fillna("").reset_index().rename_axis(columns=None)
+
+
+def _texts(numbers: pd.Series, form: str) -> pd.Series:
+    """Each number in that form, nothing where there is none."""
+    texts = ["" if pd.isna(number) else form.format(number) for number in numbers]
+    return pd.Series(texts, numbers.index, "str")
+
+
+def _by_size(rows: pd.DataFrame) -> pd.DataFrame:
+    """A row a `what` and radius, a column a size; cells: milliseconds (ratio to plain)."""
+    texts = {
+        "what": rows["what"],
+        "radius": _texts(rows["radius"], "{}"),
+        "size": _texts(rows["tokens"], "{}") + _texts(rows["heads"], ", {} heads"),
+        "cell": _texts(rows["milliseconds"], "{:.3f}")
+        + _texts(rows["ratio_to_plain"], " ({:.2f})"),
+    }
+    return _wide(pd.DataFrame(texts), ["what", "radius"], "size")
+
+
+def _by_stage(rows: pd.DataFrame) -> pd.DataFrame:
+    """A row a model, a column a stage; then peak memory and ratio of the whole."""
+    texts = {
+        "what": rows["what"].str.replace("/.*", "", regex=True),
+        "stage": rows["what"].str.extract("/(.*)", expand=False).fillna("whole"),
+        "cell": _texts(rows["milliseconds"], "{:.1f}"),
+    }
+    wide = _wide(pd.DataFrame(texts), ["what"], "stage")
+    whole = rows.set_index("what").reindex(wide["what"]).reset_index()
+    peak, ratio = _texts(whole["peak_gib"], "{:.2f}"), _texts(whole["ratio_to_plain"], "{:.2f}")
+    return wide.assign(**{"peak GiB": peak, "ratio to plain": ratio})
+
+
+def _durations(rows: pd.DataFrame, published: pd.DataFrame) -> pd.DataFrame:
+    """A row a method: the paper's seconds (Table S1) and ours.
+
+    BokehDiff on SDXL takes the benchmark's, whose photo is as large as the paper's.
+    """
+    paper = published[published["metric"] == "seconds"].set_index("method")["value"]
+    ours = (rows.set_index("what")["milliseconds"] / 1000).to_dict()
+    if "sdxl-1536x1024" in ours:
+        ours["bokehdiff-sdxl"] = ours["sdxl-1536x1024"]
+    known = {name: m for name, m in study.METHODS.items() if name in ours or m.published in paper}
+    seconds = [[m.label, paper.get(m.published), ours.get(name)] for name, m in known.items()]
+    frame = pd.DataFrame(seconds, columns=["method", "seconds_paper", "seconds"])
+    return _display(frame, bold="{}")
 
 
 # --- Display ---------------------------------------------------------------------------------
@@ -211,19 +313,36 @@ def _display(frame: pd.DataFrame, bold: str) -> pd.DataFrame:
     return pd.DataFrame(shown).rename(columns=_heading)
 
 
-def markdown(frame: pd.DataFrame, name: str) -> str:
-    """The table in Markdown with its caption below."""
+def measured_on(stamp: dict[str, Any]) -> str:
+    """A sentence on the device and the versions of the benchmark, for the caption.
+
+    Args:
+        stamp: as read by `results.read_speed`.
+    """
+    if not stamp:
+        return "The other rows wait for the benchmark on a GPU."
+    found = stamp["versions"]
+    versions = [f"{package} {found[package]}" for package in SPEED_MADE_BY if package in found]
+    return f"The other rows were measured on {stamp['device']} with {', '.join(versions)}."
+
+
+def _caption(name: str, note: str) -> str:
+    return f"{CAPTIONS[name]} {note}".rstrip()
+
+
+def markdown(frame: pd.DataFrame, name: str, note: str = "") -> str:
+    """The table in Markdown with its caption and the note below."""
     shown = _display(frame, bold="**{}**")
     sides = ["left" if column in WORDS else "right" for column in frame.columns]
     text = shown.to_markdown(index=False, disable_numparse=True, colalign=sides)
-    return f"{text}\n\n{CAPTIONS[name]}\n"
+    return f"{text}\n\n{_caption(name, note)}\n"
 
 
-def latex(frame: pd.DataFrame, name: str) -> str:
-    """The table in LaTeX (booktabs) with its caption."""
+def latex(frame: pd.DataFrame, name: str, note: str = "") -> str:
+    """The table in LaTeX (booktabs) with its caption, ended by the note."""
     shown = _display(frame, bold=r"\textbf{{{}}}").style.hide(axis="index")
     sides = "".join("l" if column in WORDS else "r" for column in frame.columns)
-    text = shown.to_latex(hrules=True, column_format=sides, caption=CAPTIONS[name])
+    text = shown.to_latex(hrules=True, column_format=sides, caption=_caption(name, note))
     for sign, written in {"_": r"\_", "↑": r"$\uparrow$", "↓": r"$\downarrow$"}.items():
         text = text.replace(sign, written)
     return text

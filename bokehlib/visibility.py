@@ -5,7 +5,9 @@ grids (h, w), tokens row-major. `bokehlib.optics.visibility` is the door.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
 
 import torch
 from torch import Tensor
@@ -36,7 +38,7 @@ class Visibility:
     counts: Tensor
     supersamples: int
     grid: Grid
-    hardness: float | None = None
+    hardness: float | Tensor | None = None
 
     @property
     def extent(self) -> int:
@@ -75,12 +77,15 @@ class Visibility:
         return self.block(slice(None), slice(None))
 
 
-def source_offsets(supersamples: int) -> list[list[float]]:
-    """Offsets (y, x) in tokens of the super-sampled source from its token: fixed Sobol normals."""
+def source_offsets(supersamples: int) -> Tensor:
+    """Offsets (y, x) in tokens of the super-sampled source from its token, (supersamples, 2).
+
+    Fixed Sobol normals.
+    """
     engine = torch.quasirandom.SobolEngine(2, scramble=False)
     engine.fast_forward(1)  # the origin would lie infinitely far off
     uniform = engine.draw(supersamples, dtype=torch.float64)
-    return (torch.special.ndtri(uniform) * SOURCE_SPREAD).tolist()
+    return torch.special.ndtri(uniform) * SOURCE_SPREAD
 
 
 def query_offsets(supersamples: int) -> Tensor:
@@ -111,12 +116,27 @@ def lens_points(supersamples: int) -> Tensor:
     return torch.stack((y, x), dim=-1)
 
 
+def midpoints(samples: int) -> Tensor:
+    """Middles of equal steps from 0 to 1 and what is left from there to 1, (samples, 2)."""
+    middle = (torch.arange(samples, dtype=torch.float64) + 0.5) / samples
+    return torch.stack((middle, 1 - middle), dim=-1)
+
+
+@lru_cache  # a Sobol engine takes longer to build than a GPU to follow all rays
+def _kept(table: Callable[[int], Tensor], length: int, device: torch.device) -> Tensor:
+    """`table(length)` in float32 on a device, one for all; not to be changed."""
+    return table(length).to(device, torch.float32)
+
+
 class Scene:
     """A disparity map on a grid finer than the tokens, and the pairs of tokens around a source."""
 
-    def __init__(self, disparity: Tensor, grid: Grid):
-        """Of a disparity (B, 1, H, W) and the tokens' grid (h, w)."""
-        self.grid = grid
+    offsets: Tensor  # (supersamples, 2), of sources or queries from their tokens
+    rays_per_pair: int  # followed at once
+
+    def __init__(self, disparity: Tensor, grid: Grid, samples: int):
+        """Of a disparity (B, 1, H, W), the tokens' grid (h, w) and the number of d on a ray."""
+        self.grid, self.samples = grid, samples
         self.fine = FINE * grid[0], FINE * grid[1]
         # The mean of equal float32 values is exact in float64: a plane stays a plane.
         cells = F.adaptive_avg_pool2d(disparity.double(), self.fine)
@@ -151,10 +171,10 @@ class PaperScene(Scene):
 
     def __init__(self, disparity: Tensor, grid: Grid, samples: int, supersamples: int):
         """With the number of d tried on a ray and of sources drawn around a token."""
-        super().__init__(disparity, grid)
-        self.offsets = source_offsets(supersamples)
-        self.steps = [(i + 0.5) / samples for i in range(samples)]
-        self.rays_per_pair = 1  # followed at once
+        super().__init__(disparity, grid, samples)
+        self.offsets = _kept(source_offsets, supersamples, disparity.device)
+        self.steps = _kept(midpoints, samples, disparity.device)
+        self.rays_per_pair = 1
 
     def _cell(self, position: Tensor, axis: int) -> Tensor:
         """Number of the fine cell that a position in tokens lies in, clamped into the image."""
@@ -175,8 +195,9 @@ class PaperScene(Scene):
         h, w = self.grid
         first, row, column = self.place(sources)
         y, x, needed = self.queries(row, column, far, extent)
+        y, x = y.float(), x.float()
         counts = torch.zeros(needed.shape, dtype=torch.uint8, device=sources.device)
-        for offset_y, offset_x in self.offsets:
+        for offset_y, offset_x in (offset.unbind() for offset in self.offsets):
             source_y = (row + offset_y).clamp_(-0.5, h - 0.5)
             source_x = (column + offset_x).clamp_(-0.5, w - 0.5)
             cell = first + self._cell(source_y, 0) * self.fine[1] + self._cell(source_x, 1)
@@ -187,10 +208,10 @@ class PaperScene(Scene):
         """Eq. 8 from one point of each source, (n, 1), to its queries, (n, S): bool (n, S, S)."""
         blocked = torch.zeros((*y.shape, x.shape[1]), dtype=torch.bool, device=y.device)
         above = torch.nextafter(depth, depth.new_tensor(2.0))
-        for step in self.steps:
+        for step, rest in (both.unbind() for both in self.steps):
             d = depth + step * (1 - depth)
             # Eq. 7 with (1 - d) / (1 - d_s) = 1 - step: finite for d_s = 0 and d_s = 1 too.
-            ratio = (1 - step) * depth / d
+            ratio = rest * depth / d
             row = first + self._cell(y + ratio * (source_y - y), 0) * self.fine[1]
             column = self._cell(x + ratio * (source_x - x), 1)
             cell = row[:, :, None] + column[:, None, :]
@@ -219,18 +240,28 @@ class ThinLensScene(Scene):
             aperture: (B,) K in tokens per unit of disparity.
             thickness: of every surface, in disparity.
         """
-        super().__init__(disparity, grid)
-        self.samples, self.thickness = samples, thickness
+        super().__init__(disparity, grid, samples)
+        self.thickness = thickness
         self.focus, self.aperture = focus.float(), aperture.float()
         self.rays_per_pair = supersamples
-        kind = {"dtype": torch.float32, "device": disparity.device}
-        self.offsets = query_offsets(supersamples).to(**kind)
-        self.lens = lens_points(supersamples).to(**kind)
-        cells = self.disparity.view(-1, *self.fine)
-        self.nearest = cells.amax(dim=(1, 2))  # nothing in front of it blocks
-        self.depth = cells[:, FINE // 2 :: FINE, FINE // 2 :: FINE]  # at the tokens' centres
-        self.slope = torch.stack((_slope(self.depth.mT).mT, _slope(self.depth))).flatten(1)
-        self.depth = self.depth.flatten()
+        self.offsets = _kept(query_offsets, supersamples, disparity.device)
+        self.lens = _kept(lens_points, supersamples, disparity.device)
+        self.nearest = self._cells.amax(dim=(1, 2))  # nothing in front of it blocks
+
+    @property
+    def _cells(self) -> Tensor:
+        return self.disparity.view(-1, *self.fine)
+
+    @cached_property
+    def depth(self) -> Tensor:
+        """Disparity at the centre of every token, (B * h * w,)."""
+        return self._cells[:, FINE // 2 :: FINE, FINE // 2 :: FINE].flatten()
+
+    @cached_property
+    def slope(self) -> Tensor:
+        """Its rise in y and x per fine cell, (2, B * h * w)."""
+        depth = self.depth.view(-1, *self.grid)
+        return torch.stack((_slope(depth.mT).mT, _slope(depth))).flatten(1) * (1 / FINE)
 
     def seen(self, sources: Tensor, far: Tensor, extent: int) -> Tensor:
         """How many rays arrive at each query around each source; see `PaperScene.seen`."""
@@ -280,18 +311,19 @@ class ThinLensScene(Scene):
         not block: it counts only what rises above it by more than it rises itself in half a token.
         """
         y, x = (axis[:, :, None, None] for axis in origin)
-        slope = self.slope[:, sources, None, None, None] / FINE
+        slope = self.slope[:, sources, None, None, None]
         depth = self.depth[sources, None, None, None]
-        step = (self.nearest[item, None, None, None] - depth) / self.samples
+        step = (self.nearest[item, None, None, None] - depth) * (1 / self.samples)
         thickness = step.clamp(min=self.thickness)
         own = depth + FINE / 2 * slope.abs().sum(dim=0) + SAME - slope[0] * y - slope[1] * x
         first, drift = first[:, :, None, None], FINE * drift
         blocked = torch.zeros(drift.shape[1:], dtype=torch.bool, device=drift.device)
         for i in range(self.samples):
             ahead = (i + 0.5) * step
-            row = torch.addcmul(y, drift[0], ahead).clamp_(0, self.fine[0] - 1)
-            column = torch.addcmul(x, drift[1], ahead).clamp_(0, self.fine[1] - 1)
-            plane = torch.addcmul(own, slope[0], row).addcmul_(slope[1], column)
+            # Not addcmul, whose rounding depends on the device and on the place in memory.
+            row = (drift[0] * ahead).add_(y).clamp_(0, self.fine[0] - 1)
+            column = (drift[1] * ahead).add_(x).clamp_(0, self.fine[1] - 1)
+            plane = (slope[0] * row).add_(own).add_(slope[1] * column)
             cell = row.round_().mul_(self.fine[1]).add_(column.round_()).int().add_(first)
             there = self.disparity.index_select(0, cell.flatten()).view(cell.shape)
             hit = there >= torch.maximum(plane, depth + ahead, out=plane)
@@ -309,3 +341,22 @@ def _slope(values: Tensor) -> Tensor:
     smaller = torch.where(before.abs() < after.abs(), before, after)
     inner = torch.where(before * after > 0, smaller, 0.0)
     return torch.cat((inner[..., :1], inner, inner[..., -1:]), dim=-1)
+
+
+def count(scene: PaperScene | ThinLensScene, far: Tensor, extent: int) -> Tensor:
+    """`Visibility.counts` of all pairs up to `far` (B, N) and along either axis `extent` apart."""
+    order = far.flatten().argsort(descending=True, stable=True)
+    extents = far.flatten()[order].clamp(max=extent).int().tolist()
+    side = 2 * extent + 1
+    counts = torch.zeros((*far.shape, side, side), dtype=torch.uint8, device=far.device)
+    start, rays = 0, CHUNK.get(far.device.type, CHUNK["cpu"])
+    while start < len(extents):
+        # Sources come with the widest first, so those in focus cost almost nothing.
+        local = extents[start]
+        stop = start + max(1, rays // ((2 * local + 1) ** 2 * scene.rays_per_pair))
+        chunk, window = order[start:stop], slice(extent - local, extent + local + 1)
+        counts.flatten(0, 1)[:, window, window][chunk] = scene.seen(
+            chunk, far.flatten()[chunk], local
+        )
+        start = stop
+    return counts

@@ -68,7 +68,8 @@ def test_size_conditions_are_pixels_of_an_uncropped_image():
         addition_time_embed_dim=8,
         projection_class_embeddings_input_dim=8 * 6 + 32,
     )
-    pipeline = SimpleNamespace(unet=SimpleNamespace(config=config), latent_stride=8)
+    unet = SimpleNamespace(config=config)
+    pipeline = SimpleNamespace(unet=unet, latent_stride=8, prompt=None)
     added = BokehPipeline.context(pipeline, torch.zeros(2, 4, 64, 96))["added_cond_kwargs"]
     assert added["time_ids"].tolist() == [[512, 768, 0, 0, 512, 768]] * 2
     assert added["text_embeds"].shape == (2, 32)

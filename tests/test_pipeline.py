@@ -1,15 +1,19 @@
 import dataclasses
+import json
+from itertools import pairwise
 
 import pytest
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from PIL import Image
 
-from bokehlib import mini, optics
+from bokehlib import data, images, mini, optics, tiles
 from bokehlib.optics import Lens
-from bokehlib.pipeline import BokehPipeline, reflect
+from bokehlib.pipeline import BokehPipeline
 from bokehlib.pisa.processor import install, pisa_sites
-from bokehlib.study import Pisa, Recipe
+from bokehlib.study import METHODS, Pisa, Recipe
+from bokehlib.tiles import reflect
+from bokehlib.weightfiles import need_weights
 
 SELF_ATTENTIONS_DOWN = 2  # of the mini U-Net: at 8 and 16 px a token
 
@@ -146,12 +150,6 @@ def test_light_from_outside_is_there_a_reflected_border_changes_nothing():
     assert out.shape == grey.shape
 
 
-def test_reflection_goes_on_beyond_the_image_and_keeps_the_inside():
-    row = torch.arange(4.0).view(1, 1, 1, 4)
-    padded = reflect(row, 5, 2)[0, 0, 0]
-    assert padded.tolist() == [1, 2, 3, 2, 1, 0, 1, 2, 3, 2, 1, 0, 1, 2]
-
-
 def test_an_sdxl_shaped_network_goes_through_the_same_class(tiny_sdxl):
     image, disparity = scene(30, 44)
     assert render(tiny_sdxl, image, disparity).shape == image.shape
@@ -167,6 +165,32 @@ def test_a_saved_pipeline_loads_with_its_pisa(tmp_path):
     assert again.config.timestep == 249
     assert pisa_sites(again.unet) == pisa_sites(pipeline.unet)
     assert torch.equal(render(again, image, disparity), render(pipeline, image, disparity))
+
+
+def test_a_pipeline_saved_without_a_visibility_model_loads_with_the_papers(tmp_path):
+    mini.tiny().save_pretrained(tmp_path)
+    index = tmp_path / "model_index.json"
+    saved = json.loads(index.read_text())
+    assert saved.pop("visibility_model") == "paper"
+    index.write_text(json.dumps(saved))
+    again = BokehPipeline.from_pretrained(tmp_path)
+    assert again.config.visibility_model == "paper"
+    image, disparity = scene()
+    assert torch.equal(render(again, image, disparity), render(mini.tiny(), image, disparity))
+
+
+def test_the_visibility_model_is_saved_and_changes_the_picture(tmp_path):
+    pipeline = mini.tiny()
+    image, disparity = scene()
+    papers = render(pipeline, image, disparity)
+    pipeline.register_to_config(visibility_model="thin_lens")
+    lens = render(pipeline, image, disparity)
+    assert not torch.equal(papers, lens)
+    pipeline.save_pretrained(tmp_path)
+    assert torch.equal(render(BokehPipeline.from_pretrained(tmp_path), image, disparity), lens)
+    pipeline.register_to_config(visibility_model="pinhole")
+    with pytest.raises(ValueError, match=r"'pinhole'; known: paper, thin_lens"):
+        render(pipeline, image, disparity)
 
 
 def test_pil_images_are_accepted_and_returned():
@@ -248,3 +272,75 @@ def test_a_base_survives_its_file(tmp_path):
     torch.testing.assert_close(
         render(again, image, disparity), render(pipeline, image, disparity), rtol=0.01, atol=0.01
     )
+
+
+# --- Tiles ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", [(1, 1), (24, 40), (65, 50)])
+def test_an_image_that_fits_into_one_tile_is_the_same_bit_for_bit(size):
+    image, disparity = scene(*size)
+    lens = Lens(0.3, 20.0)
+    tiled = mini.tiny()(image, disparity, lens, output_type="pt", tile=112).images
+    assert torch.equal(tiled, render(mini.tiny(), image, disparity, lens))
+
+
+@pytest.mark.parametrize("size", [(1, 131), (97, 131), (150, 33)])
+def test_tiles_take_any_size_and_have_one_shape(size, monkeypatch):
+    image, disparity = scene(*size)
+    pipeline, shapes = mini.tiny(), set()
+    denoise = pipeline.denoise
+
+    def noted(latent, tokens):
+        shapes.add(tuple(latent.shape[-2:]))
+        return denoise(latent, tokens)
+
+    monkeypatch.setattr(pipeline, "denoise", noted)
+    out = pipeline(image, disparity, Lens(0.3, 16.0), output_type="pt", tile=112).images
+    assert out.shape == image.shape
+    assert torch.isfinite(out).all()
+    assert len(shapes) == 1
+    assert max(shapes.pop()) == 112 // 4
+
+
+@pytest.mark.parametrize(
+    ("tile", "named"),
+    [
+        (100, "tile of 100 px; accepted: multiples of 16 px"),
+        (96, "tile of 96 px for a halo of 16 px .* ramp of 64 px; accepted: from 112 px"),
+    ],
+)
+def test_a_tile_that_does_not_fit_the_halo_is_refused(tile, named):
+    image, disparity = scene(150, 150)
+    with pytest.raises(ValueError, match=named):
+        mini.tiny()(image, disparity, Lens(0.0, 16.0), tile=tile)
+
+
+def test_progress_is_shown_for_several_tiles_alone(capsys):
+    pipeline = mini.tiny()
+    pipeline.set_progress_bar_config(disable=False)
+    for size, bars in (((24, 40), False), ((24, 150), True)):
+        pipeline(*scene(*size), Lens(0.3, 16.0), tile=112)
+        assert ("it/s" in capsys.readouterr().err) == bars
+
+
+@torch.inference_mode()
+def test_the_embedded_model_renders_a_photograph_in_tiles_without_seams():
+    """Group norms average over a tile instead of the image, so the two differ a little."""
+    base, adapter = (need_weights(file) for file in METHODS["bokehdiff-mini"].weights)
+    pipeline = mini.load_base(base, mini.recipe_of(adapter))
+    mini.load_adapter(pipeline, adapter)
+    photo = images.read_image(data.photo_paths()["photos/ColorfulCups.webp"])[-192:, 200:600]
+    photo = torch.from_numpy(photo).permute(2, 0, 1)[None]  # (1, 3, 192, 400)
+    disparity = torch.linspace(0.2, 0.6, 192).view(-1, 1).repeat(1, 1, 1, 400)
+    disparity[..., 40:140, 150:260] = 0.9
+    lens = Lens(0.9, 20.0)
+    whole = render(pipeline, photo, disparity, lens)
+    tiled = pipeline(photo, disparity, lens, output_type="pt", tile=224).images
+    assert 40 < -10 * (tiled - whole).square().mean().log10() < 60  # PSNR, about 48
+    spans = tiles._spans(400, 224, 16, 16, 64)
+    borders = [(one.target.stop + two.target.start) // 2 for one, two in pairwise(spans)]
+    assert len(borders) == 2
+    for x in borders:
+        step, own = ((p[..., x] - p[..., x - 1]).abs().mean() for p in (tiled, whole))
+        assert step < 1.1 * own  # between hard cuts it is 1.6 and 2.3 times as large

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from bokehlib import optics
+from bokehlib import optics, pisa
 from bokehlib.optics import Lens
 from bokehlib.pisa import coverage, pisa_attention
 
@@ -33,7 +33,7 @@ SEEN = optics.visibility(torch.rand(2, 1, 12, 16), Lens(1.0, 0.0), GRID)
         ({"hardness": 1.0}, "hardness is 1.0"),
         ({"hardness": math.nan}, "hardness is nan"),
         ({"normalise": "rows"}, "'rows'; known: queries, keys"),
-        ({"backend": "windowed"}, "'windowed'; available: auto, reference"),
+        ({"backend": "fast"}, "'fast'; available: auto, reference, triton, windowed"),
         ({"visibility": torch.ones(2, 12, 11)}, r"visibility .*\(2, 12, 11\)"),
         ({"visibility": torch.ones(2, 12, 12).int()}, "visibility is torch.int32"),
         ({"visibility": SEEN, "grid": (4, 3)}, r"2 x \(3, 4\) tokens.*2 x \(4, 3\)"),
@@ -53,3 +53,41 @@ def test_coverage_takes_the_same_options_and_refuses_the_same():
     assert coverage(*arguments).shape == (2, 1, 12)
     with pytest.raises(ValueError, match="'rows'"):
         coverage(*arguments, normalise="rows")
+
+
+def test_a_radius_is_read_once_until_it_changes(monkeypatch):
+    reads, read = [], pisa._read_extremes
+    monkeypatch.setattr(pisa, "_read_extremes", lambda x: reads.append(x) or read(x))
+    radius, hardness = torch.ones(2, 12), torch.tensor(9.0)
+    for _ in range(3):
+        pisa_attention(Q, Q, Q, radius, GRID, hardness=hardness)
+    assert len(reads) == 2
+    radius[1, 3] = 1.5
+    pisa_attention(Q, Q, Q, radius, GRID)
+    assert len(reads) == 3
+    radius.view(-1)[5] = math.nan  # through a view too
+    for _ in range(2):
+        with pytest.raises(ValueError, match="radius has the value nan"):
+            pisa_attention(Q, Q, Q, radius, GRID)
+    assert len(reads) == 4
+    hardness.fill_(1.0)
+    with pytest.raises(ValueError, match="hardness is 1"):
+        pisa_attention(Q, Q, Q, torch.ones(2, 12), GRID, hardness=hardness)
+
+
+def test_what_is_known_of_a_radius_goes_with_it():
+    before = len(pisa._extremes_of)
+    radius = torch.ones(2, 12)
+    pisa_attention(Q, Q, Q, radius, GRID)
+    assert len(pisa._extremes_of) == before + 1
+    del radius
+    assert len(pisa._extremes_of) == before
+
+
+def test_changes_in_inference_mode_are_seen():
+    with torch.inference_mode():
+        radius = torch.ones(2, 12)
+        pisa_attention(Q, Q, Q, radius, GRID)
+        radius[0, 0] = -1
+        with pytest.raises(ValueError, match="radius has the value -1"):
+            pisa_attention(Q, Q, Q, radius, GRID)

@@ -46,7 +46,7 @@ def poisoned_memory(monkeypatch):
 def quick_interpreter(monkeypatch):
     """The interpreter renews its hold on Triton's language at every call of a helper: once will do.
 
-    Its small tiles for float32, too, cost it as much time as large ones.
+    Small tiles, too, cost it as much time as large ones.
     """
     if not INTERPRETED:
         return
@@ -63,8 +63,8 @@ def quick_interpreter(monkeypatch):
         return self.rewrite()(*arguments, **options)
 
     monkeypatch.setattr(interpreter.InterpretedFunction, "__call__", call)
-    for wide in (False, True):
-        monkeypatch.setitem(kernel.SETTINGS, (True, wide), kernel.SETTINGS[False, wide])
+    for kind in kernel.SETTINGS:
+        monkeypatch.setitem(kernel.SETTINGS, kind, (8, 8, ((1, None),) * 4))
 
 
 def problem(grid, depth=28, dtype=torch.float32, largest=(2.0, 6.0), heads=1):
@@ -100,7 +100,8 @@ def hold_to_the_reference(q, k, v, grad, radius, grid, **options):
     for name, found, r, e in zip(INPUTS, results(*inputs, **options), rounded, exact, strict=True):
         assert found.dtype == q.dtype
         assert found.isfinite().all(), name
-        allowed = 2 * (r.double() - e).norm() + floor * (e.norm() + 0.1 * grad.double().norm())
+        # Where all of it cancels, as in the gradients of a lone token, a rounding is left.
+        allowed = 2 * (r.double() - e).norm() + floor * (e.norm() + 0.3 * grad.double().norm())
         assert (found.double() - e).norm() <= allowed, name
 
 
@@ -221,6 +222,16 @@ def test_logits_far_below_those_outside_the_mask_do_no_harm():
 
 
 @law
+@pytest.mark.parametrize("hardness", [3.0, 1e6])
+def test_a_hardness_that_only_the_device_knows_is_the_same_hardness(hardness):
+    inputs = *problem((5, 7)), (5, 7)
+    known = results(*inputs, hardness=hardness)
+    hidden = results(*inputs, hardness=torch.tensor(hardness, device=DEVICE))
+    for a, b in zip(known, hidden, strict=True):
+        assert torch.allclose(a, b, rtol=1e-5, atol=1e-5)
+
+
+@law
 def test_it_is_the_same_every_time_and_under_autocast():
     inputs = problem((5, 7))
     first, second = (results(*inputs, (5, 7)) for _ in range(2))
@@ -259,7 +270,7 @@ def test_its_operator_is_what_it_says(monkeypatch):
         if not heads_first:
             q, k, v = (x.transpose(1, 2).contiguous().transpose(1, 2) for x in (q, k, v))
         inputs = [x.requires_grad_() for x in (q, k, v)]
-        arguments = (*inputs, radius, seen.counts, *grid, 1e6, seen.supersamples)
+        arguments = (*inputs, radius, seen.counts, None, *grid, 1e6, seen.supersamples)
         torch.library.opcheck(torch.ops.bokehlib.pisa_attention, arguments)
 
 
@@ -287,7 +298,7 @@ def test_auto_takes_what_can_do_the_job():
     [
         ({"normalise": "keys"}, "normalise='keys'"),
         ({"coc": False}, "coc=False"),
-        ({"hardness": torch.tensor(9.0)}, "tensor for hardness"),
+        ({"hardness": torch.tensor(1.0)}, "hardness is 1.0"),
         ({"visibility": torch.ones(2, 12, 12)}, "dense tensor for visibility"),
         ({"v": torch.ones(2, 1, 12, 1)}, "28 and 1 channels"),
         ({"q": torch.ones(2, 1, 12, 129)}, "129 and 129 channels"),

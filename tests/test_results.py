@@ -213,8 +213,8 @@ def test_every_published_method_is_one_that_the_study_knows():
 # --- Tables ----------------------------------------------------------------------------------
 
 
-def build(name, scores):
-    return tables.build(name, scores, results.published(name))
+def build(name, scores, benchmark=tables.NO_SPEED):
+    return tables.build(name, scores, results.published(name), benchmark)
 
 
 @pytest.mark.parametrize("name", TABLE_NAMES)
@@ -271,18 +271,6 @@ def test_rows_of_the_ablation_stand_in_the_papers_order(tmp_path):
     assert list(frame["psnr_paper"]) == list(paper["value"])
 
 
-def test_speed_has_the_agreed_columns_and_one_row_a_combination(tmp_path):
-    fill(tmp_path)
-    frame = build("speed", results.read_scores(root=tmp_path))
-    assert ",".join(frame.columns) == (
-        "what,tokens,heads,radius,direction,milliseconds,peak_gib,ratio_to_plain"
-    )
-    assert not frame.duplicated(["what", "tokens", "heads", "radius", "direction"]).any()
-    assert frame.set_index("what")["milliseconds"].dropna().to_dict() == dict.fromkeys(
-        study.EMBEDDED, 500.0
-    )
-
-
 def test_an_unknown_table_is_refused_with_those_that_exist():
     with pytest.raises(KeyError, match="tableS2"):
         build("table9", results.read_scores())
@@ -309,7 +297,9 @@ def test_committed_tables_follow_from_committed_scores(tmp_path, name):
     scores = results.read_scores()
     if scores.empty or not (results.RESULTS / "tables" / f"{name}.csv").exists():
         pytest.skip("no committed scores or tables yet")
-    results.write_table(build(name, scores), name, tmp_path)
+    benchmark, stamp = results.read_speed()
+    note = tables.measured_on(stamp) if name == "speed" else ""
+    results.write_table(build(name, scores, benchmark), name, tmp_path, note)
     for suffix in (".csv", ".md", ".tex"):
         file = f"tables/{name}{suffix}"
         assert (tmp_path / file).read_text() == (results.RESULTS / file).read_text(), file

@@ -334,6 +334,58 @@ def test_it_needs_at_most_256_mb_of_temporaries(device, monkeypatch):
     assert counts.nbytes < max(itertools.accumulate(changes)) <= counts.nbytes + 2**28
 
 
+@pytest.mark.parametrize("model", optics.MODELS)
+def test_a_given_extent_makes_the_window_wider_or_narrower(model):
+    arguments = noise(2, 1, 72, 96), Lens(0.1, 70.0), (9, 12), model
+    fitting = optics.visibility(*arguments)
+    e = fitting.extent
+    assert 2 < e < 9
+    given = {extent: optics.visibility(*arguments, extent=extent) for extent in (0, e - 2, e + 2)}
+    for extent, seen in given.items():
+        assert seen.extent == extent
+    inner = given[e + 2].counts[:, :, 2:-2, 2:-2]
+    assert torch.equal(inner, fitting.counts)
+    assert given[e + 2].counts.sum() == inner.sum()
+    assert torch.equal(given[e - 2].counts, fitting.counts[:, :, 2:-2, 2:-2])
+    assert torch.equal(given[0].counts, fitting.counts[:, :, e : e + 1, e : e + 1])
+    widest = optics.visibility(*arguments, extent=99)
+    assert widest.extent == 11
+    assert torch.equal(widest.dense(), fitting.dense())
+
+
+@pytest.mark.parametrize("hardness", [6.0, 1e6, math.inf])
+def test_attention_takes_the_extent_of_the_largest_radius_and_no_smaller_one(hardness):
+    grid, disparity, lens = (9, 12), noise(1, 1, 72, 96), Lens(0.0, 25.0)
+    radius = optics.token_radius(disparity, lens, grid)
+    q = torch.zeros(1, 1, 108, 1)
+    enough = int(optics.reach(radius.max().item(), hardness))
+    options = {"hardness": hardness}
+    seen = thin(disparity, lens, grid, extent=enough, **options)
+    assert coverage(q, q, radius, grid, visibility=seen, **options).isfinite().all()
+    fewer = thin(disparity, lens, grid, extent=enough - 1, **options)
+    with pytest.raises(ValueError, match=f"holds {enough - 1} tokens"):
+        coverage(q, q, radius, grid, visibility=fewer, **options)
+
+
+def test_all_pairs_are_held_whatever_the_extent():
+    arguments = noise(1, 1, 32, 48), Lens(0.3, 25.0), (4, 6)
+    expected = thin(*arguments, coc=False)
+    assert torch.equal(thin(*arguments, coc=False, extent=1).counts, expected.counts)
+    assert expected.extent == 5
+
+
+def test_a_hardness_that_only_the_device_knows_is_the_same_hardness():
+    arguments = noise(1, 1, 32, 48), Lens(0.3, 25.0), (4, 6)
+    known, hidden = (thin(*arguments, hardness=h) for h in (20.0, torch.tensor(20.0)))
+    assert torch.equal(known.counts, hidden.counts)
+    assert hidden.hardness == 20.0
+
+
+def test_a_negative_extent_is_named():
+    with pytest.raises(ValueError, match="extent -1; accepted: from 0"):
+        thin(noise(1, 1, 8, 8), Lens(0.5, 8.0), (2, 2), extent=-1)
+
+
 @pytest.mark.parametrize("thickness", [0.0, -1.0, math.nan])
 def test_a_bad_thickness_is_named(thickness):
     with pytest.raises(ValueError, match=f"thickness {thickness}; accepted: above 0"):

@@ -7,9 +7,10 @@ from importlib.util import find_spec
 
 import torch
 from torch import Tensor
+from torch.utils.weak import WeakTensorKeyDictionary
 
 from bokehlib.optics import Grid, Visibility, reach
-from bokehlib.pisa import reference
+from bokehlib.pisa import reference, windowed
 
 
 def _triton(*arguments) -> Tensor:
@@ -18,12 +19,13 @@ def _triton(*arguments) -> Tensor:
     return kernel.attention(*arguments)
 
 
-BACKENDS = {"reference": reference.attention, "triton": _triton}
+BACKENDS = {"reference": reference.attention, "triton": _triton, "windowed": windowed.attention}
 TRITON_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 TRITON_CHANNELS = 128
 HAS_TRITON = find_spec("triton") is not None
 NORMALISATIONS = ("queries", "keys")
 ROUNDING = 2**-7  # radius and hardness may come in half precision
+_extremes_of = WeakTensorKeyDictionary()  # a tensor's (version, smallest, largest value)
 
 
 def pisa_attention(
@@ -62,10 +64,13 @@ def pisa_attention(
         coc: False leaves the mask C out.
         hardness: of the edge of C, above 1; `math.inf` is a hard edge. A 0-d tensor may change
             from call to call without torch.compile starting anew.
-        backend: "reference" (any dtype, any device); "triton" (softmax over queries with the mask,
-            no gradient for the radius; on CUDA, or on a CPU with TRITON_INTERPRET=1 set before
-            Triton is first imported); or "auto" for the fastest that is proven,
-            for now the reference.
+        backend: "reference" (dense, the definition: N^2 pairs in one piece; any dtype, any
+            device); "windowed" (the same numbers from the pairs within reach, chunk by chunk in
+            bounded memory; differentiable once; it breaks the graph of torch.compile); "triton"
+            (softmax over queries with the mask, no gradient for radius and hardness; on CUDA, or
+            on a CPU with TRITON_INTERPRET=1 set before Triton is first imported); or "auto":
+            "triton" on CUDA if it takes the arguments, else "windowed", or "reference" under
+            torch.compile.
 
     Returns:
         (B, heads, N, any) in the dtype of q.
@@ -78,9 +83,7 @@ def pisa_attention(
         raise ValueError(f"unknown backend {backend!r}; available: auto, {', '.join(BACKENDS)}")
     arguments = (q, k, v, radius, grid, visibility, normalise, coc, hardness)
     if backend == "auto":
-        # The kernel is held to the reference by Triton's interpreter alone so far; "auto" takes it
-        # once it has been checked and timed on a GPU.
-        backend = "reference"
+        backend = _fastest(*arguments)
     elif backend == "triton" and (found := _beyond_triton(*arguments)):
         raise ValueError(f"backend 'triton' got {found}")
     return BACKENDS[backend](*arguments)
@@ -96,6 +99,12 @@ def coverage(q: Tensor, k: Tensor, radius: Tensor, grid: Grid, **options) -> Ten
     return pisa_attention(q, k, ones, radius, grid, **options).squeeze(-1)
 
 
+def _fastest(q: Tensor, *others) -> str:
+    if q.is_cuda and not _beyond_triton(q, *others):
+        return "triton"
+    return "reference" if torch.compiler.is_compiling() else "windowed"
+
+
 def _beyond_triton(q, k, v, radius, grid, visibility, normalise, coc, hardness) -> str:
     """What of the arguments the Triton kernels cannot take and what they do; "" if nothing."""
     if normalise != "queries" or not coc:
@@ -107,12 +116,11 @@ def _beyond_triton(q, k, v, radius, grid, visibility, normalise, coc, hardness) 
             f"q and v of {q.shape[-1]} and {v.shape[-1]} channels; "
             f"accepted: the same number, up to {TRITON_CHANNELS}"
         )
-    if isinstance(hardness, Tensor):
-        return "a tensor for hardness; accepted: a float"
     if visibility is not None and not isinstance(visibility, Visibility):
         return "a dense tensor for visibility; accepted: a Visibility, or None"
-    if radius.requires_grad and torch.is_grad_enabled():
-        return "a radius that requires a gradient; accepted: one that does not"
+    for name, value in {"radius": radius, "hardness": hardness}.items():
+        if getattr(value, "requires_grad", False) and torch.is_grad_enabled():
+            return f"a {name} that requires a gradient; accepted: one that does not"
     if not HAS_TRITON or not (q.is_cuda or _interpreted()):
         return (
             f"tensors on {q.device}; accepted: CUDA with Triton installed, or the CPU with "
@@ -147,7 +155,7 @@ def _check(q, k, v, radius, grid, visibility, normalise, coc, hardness) -> None:
         _check_visibility(visibility, batch, grid)
     if torch.compiler.is_compiling() or (q.is_cuda and torch.cuda.is_current_stream_capturing()):
         return  # values are not known there
-    _check_values(radius, visibility, coc, float(hardness))
+    _check_values(radius, visibility, coc, hardness)
 
 
 def _check_visibility(visibility, batch, grid) -> None:
@@ -167,9 +175,11 @@ def _check_visibility(visibility, batch, grid) -> None:
 
 
 def _check_values(radius, visibility, coc, hardness) -> None:
+    if isinstance(hardness, Tensor):
+        hardness, _ = _extremes(hardness)
     if not hardness > 1:
         raise ValueError(f"hardness is {hardness}; accepted: above 1, or inf")
-    smallest, largest = torch.stack(radius.aminmax()).tolist()  # one wait for the device
+    smallest, largest = _extremes(radius)
     if not smallest >= 0:
         raise ValueError(f"radius has the value {smallest}; accepted: from 0")
     if not isinstance(visibility, Visibility) or visibility.hardness is None:
@@ -189,3 +199,19 @@ def _check_values(radius, visibility, coc, hardness) -> None:
             f"radius up to {largest:.4g} reaches beyond the visibility, "
             f"which holds {visibility.extent} tokens around each source"
         )
+
+
+def _extremes(values: Tensor) -> tuple[float, float]:
+    """Smallest and largest value, read once: all layers share one radius, and a read waits."""
+    if values.is_inference():  # in-place changes are not counted
+        return _read_extremes(values)
+    version, *extremes = _extremes_of.get(values, (None,))
+    if version != values._version:
+        extremes = _read_extremes(values)
+        _extremes_of[values] = (values._version, *extremes)
+    return tuple(extremes)
+
+
+def _read_extremes(values: Tensor) -> tuple[float, float]:
+    smallest, largest = torch.stack(values.detach().aminmax()).tolist()
+    return smallest, largest

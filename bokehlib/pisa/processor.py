@@ -21,13 +21,14 @@ class TokenOptics:
         grid: (h, w) of the tokens.
         radius: circle of confusion of each source, (B, h*w), in tokens.
         visibility: share of each source that reaches each query (Eq. 8), or None.
-        hardness: of the mask's edge (S1), > 1.
+        hardness: of the mask's edge (S1), > 1. Where it changes from call to call, a 0-d tensor
+            spares compiled networks a new compilation.
     """
 
     grid: tuple[int, int]
     radius: torch.Tensor
     visibility: Visibility | None
-    hardness: float
+    hardness: float | torch.Tensor
 
 
 class PlainProcessor:
@@ -82,8 +83,6 @@ class PisaProcessor:
         q, k, v = _project(attn, hidden_states, hidden_states)
         return _merge(attn, self._attend(q, k, v, optics[tokens]))
 
-    # Hardness changes with every training step; traced as a constant it would recompile each time.
-    @torch.compiler.disable
     def _attend(self, q, k, v, here: TokenOptics):
         return pisa_attention(
             q,

@@ -1,0 +1,165 @@
+"""The whole model at SDXL's size with random weights: time and memory by stage, and rounding."""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from bokehlib import photographs, sdxl
+from bokehlib.acceleration import accelerate
+from bokehlib.benchmark.timing import Row, milliseconds, peak_gib, synchronize
+from bokehlib.optics import Lens, circle_of_confusion
+from bokehlib.pipeline import BokehPipeline
+from bokehlib.pisa.processor import install
+from bokehlib.pisa.published import install_published, published_optics
+
+SIZES = {"sdxl-1024x1024": (1024, 1024), "sdxl-1536x1024": (1024, 1536)}  # height, width
+LARGE = {"sdxl-4096x2730": (2730, 4096)}
+TILE = 1024
+RADIUS = 64.0  # px, the largest of the photograph's
+SMOKE = {"sdxl-1024x1024": (128, 128), "sdxl-1536x1024": (128, 192)}, {"sdxl-4096x2730": (160, 300)}
+SMOKE_TILE, SMOKE_RADIUS = 256, 16.0
+
+
+class Model:
+    """The pipeline with one photograph, and what is asked of it."""
+
+    def __init__(self, device: str, smoke: bool):
+        """Build it in single precision with seeded random weights."""
+        with torch.device(device):
+            self.pipeline: BokehPipeline = sdxl.build(small=smoke)
+        self.pipeline.set_progress_bar_config(disable=True)
+        self.device, self.smoke = device, smoke
+        self.sizes, self.large = SMOKE if smoke else (SIZES, LARGE)
+        self.tile, self.radius = (SMOKE_TILE, SMOKE_RADIUS) if smoke else (TILE, RADIUS)
+
+    def photo(self, size: tuple[int, int]) -> tuple[Tensor, Tensor, Lens]:
+        """Image, disparity and a lens under which the largest radius is the same at every size."""
+        weight = next(self.pipeline.unet.parameters())
+        image, disparity = (
+            F.interpolate(t.to(self.device), size, mode="bilinear")
+            for t in photographs.motorcycle().tensors()
+        )
+        focus = float(disparity.mean())
+        largest = float(circle_of_confusion(disparity, Lens(focus, 1.0)).amax())
+        image = image.to(weight.dtype, memory_format=torch.channels_last)
+        return image, disparity, Lens(focus, self.radius / largest)
+
+    def render(self, size: tuple[int, int]) -> Callable[[], Tensor]:
+        """From image and disparity to the picture, without margins: the network sees `size`."""
+        image, disparity, lens = self.photo(size)
+        return lambda: self.pipeline.transform(image, disparity, lens, halo=0)
+
+    def render_published(self, size: tuple[int, int]) -> Callable[[], Tensor]:
+        """The same through the published layers, which take their own maps."""
+        image, disparity, lens = self.photo(size)
+
+        def render():
+            maps: Any = published_optics(disparity, lens)
+            return self.pipeline.decode(self.pipeline.denoise(self.pipeline.encode(image), maps))
+
+        return render
+
+    def stages(self, what: str, size: tuple[int, int], published: bool = False) -> Iterator[Row]:
+        """Encoder, optics, U-Net and decoder, each by itself on what the one before left."""
+        pipeline, (image, disparity, lens) = self.pipeline, self.photo(size)
+
+        def optics() -> Any:
+            if published:
+                return published_optics(disparity, lens)
+            return pipeline.token_optics(disparity, lens, 1e6)
+
+        latent, seen = pipeline.encode(image).clone(), optics()
+        denoised = pipeline.denoise(latent, seen).clone()
+        works = {
+            "encode": lambda: pipeline.encode(image),
+            "optics": optics,
+            "unet": lambda: pipeline.denoise(latent, seen),
+            "decode": lambda: pipeline.decode(denoised),
+        }
+        for stage, work in works.items():
+            yield Row(f"{what}/{stage}", milliseconds=milliseconds(work))
+
+
+@torch.no_grad()
+def rows(device: str, smoke: bool, note: dict[str, Any]) -> Iterator[Row]:
+    """All measurements of whole models; `note` is filled with what is no time.
+
+    Published layers and their model in single precision, ours and the plain one in bfloat16.
+
+    Args:
+        device: "cuda" or "cpu".
+        smoke: a tiny model on tiny images.
+        note: gets "psnr_to_float32": of the accelerated bfloat16 model's picture, in dB.
+    """
+    model = Model(device, smoke)
+    first, size = next(iter(model.sizes.items()))
+    unet = model.pipeline.unet
+    exact = model.render(size)().float()
+    install_published(unet)
+    published = _total(f"{first}-published", model.render_published(size))
+    stages = [*model.stages(published.what, size, published=True)]
+    _install_ours(model.pipeline)
+    for part in (model.pipeline.vae, unet):
+        part.to(torch.bfloat16)
+    eager = _total(f"{first}-eager", model.render(size))
+    accelerate(model.pipeline, mode="eager" if smoke else "reduce-overhead")
+    ours = _started(first, model.render(size))
+    note["psnr_to_float32"] = round(_psnr(model.render(size)().float(), exact), 2)
+    stages += model.stages(first, size)
+    large = [_large(model, *item) for item in model.large.items()]
+    install(unet, ())
+    plain = _started(f"{first}-plain", model.render(size))
+    stages += model.stages(f"{first}-plain", size)
+    yield from (_compare(row, plain[-1]) for row in (*ours, *plain, eager, published))
+    yield from (*stages, *large)
+    _install_ours(model.pipeline)
+    for name, here in list(model.sizes.items())[1:]:
+        yield from _started(name, model.render(here))
+        yield from model.stages(name, here)
+
+
+def _install_ours(pipeline: BokehPipeline) -> None:
+    config = pipeline.config
+    install(pipeline.unet, tuple(config.sites), config.normalise, config.coc)
+
+
+def _started(what: str, render: Callable) -> list[Row]:
+    """What the first call takes beyond a later one, compilation and all, and the later one."""
+    start = time.perf_counter()
+    render()
+    synchronize()
+    first = 1e3 * (time.perf_counter() - start)
+    total = _total(what, render)
+    assert total.milliseconds is not None
+    return [Row(f"{what}/compile", milliseconds=first - total.milliseconds), total]
+
+
+def _total(what: str, render: Callable) -> Row:
+    return Row(what, milliseconds=milliseconds(render), peak_gib=peak_gib(render))
+
+
+def _large(model: Model, what: str, size: tuple[int, int]) -> Row:
+    image, disparity, lens = model.photo(size)
+    side = model.tile
+
+    def render():
+        return model.pipeline.render_in_tiles(image, disparity, lens, side)
+
+    return Row(what, milliseconds=milliseconds(render, 1, 1), peak_gib=peak_gib(render))
+
+
+def _compare(row: Row, plain: Row) -> Row:
+    if "/" in row.what or not row.milliseconds or not plain.milliseconds:
+        return row
+    return replace(row, ratio_to_plain=row.milliseconds / plain.milliseconds)
+
+
+def _psnr(found: Tensor, exact: Tensor) -> float:
+    """Peak signal-to-noise ratio in dB, the peak being the range of the exact picture."""
+    span = exact.amax() - exact.amin()
+    return float(20 * span.log10() - 10 * (found - exact).square().mean().log10())

@@ -1,0 +1,57 @@
+"""The benchmark runs from end to end, and its clocks and rows are what they say."""
+
+import time
+
+import pytest
+import torch
+
+from bokehlib import results, tables
+from bokehlib.benchmark import __main__ as command
+from bokehlib.benchmark import attention, timing
+from bokehlib.optics import token_radius
+
+pytestmark = pytest.mark.skipif(torch.cuda.is_available(), reason="takes the CPU's clocks")
+
+
+def test_a_clock_takes_the_median_of_single_calls():
+    pauses = iter([0, 0, 0, *[0.002] * 14, 0.2])
+    assert 2 <= timing.milliseconds(lambda: time.sleep(next(pauses))) < 20
+
+
+def test_a_captured_work_is_done_as_often_as_asked():
+    done = []
+    timing.captured(lambda: done.append(0), times=5)()
+    assert len(done) == 5
+
+
+@pytest.mark.parametrize("photo", [False, True])
+def test_the_largest_radius_of_a_problem_is_the_one_asked_for(photo):
+    layer = attention.problem((6, 8), 2, 3, photo, "cpu")
+    radius = token_radius(layer.disparity, layer.lens, layer.grid)
+    assert float(radius.amax()) == pytest.approx(3, abs=1e-4)
+    assert bool(radius.amin() < 1) == photo
+    assert layer.q.shape == (1, 2, 48, 64)
+    assert layer.q.dtype == torch.bfloat16
+
+
+def test_a_smoke_run_leaves_rows_that_the_reporters_read(tmp_path, capsys):
+    assert command.main(["--smoke", "--out", str(tmp_path), "--parts", "attention"]) == 0
+    rows, stamp = results.read_speed(tmp_path)
+    expected = {"plain", "pisa", "pisa-novis", "pisa-photo", "pisa-eager", "pisa-reference"}
+    assert {*rows["what"]} >= expected | {"pisa-published", "visibility", "visibility-thin_lens"}
+    pisa = rows[rows["what"] == "pisa"]
+    assert {*pisa["direction"]} == {"forward", "both"}
+    assert pisa["ratio_to_plain"].notna().all()
+    assert (rows["milliseconds"] > 0).all()
+    assert stamp["device"] == "cpu"
+    assert stamp["parameters"] == {"parts": ["attention"], "smoke": True}
+    assert "plain" in tables.markdown(
+        tables.speed(results.read_scores(root=tmp_path), rows), "speed"
+    )
+    assert "plain" in capsys.readouterr().out
+
+
+def test_an_unknown_part_is_refused(capsys):
+    with pytest.raises(SystemExit) as stop:
+        command.main(["--parts", "everything"])
+    assert stop.value.code == 2
