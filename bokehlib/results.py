@@ -71,13 +71,13 @@ def _git(*arguments: str) -> str:
 
 
 def _commit() -> str:
-    """Commit of the code, with "+" where library or notebooks differ from it.
+    """Commit of the code, with "+" where library or notebooks differ from it; "" outside git.
 
-    Outside git it is what BOKEHLIB_COMMIT says, or "".
+    A copy of the code outside git is told its commit by BOKEHLIB_COMMIT.
     """
+    if given := os.environ.get("BOKEHLIB_COMMIT"):
+        return given
     commit = _git("rev-parse", "HEAD")
-    if not commit:
-        return os.environ.get("BOKEHLIB_COMMIT", "")
     changed = _git("status", "--porcelain", "--", "bokehlib", "notebooks")
     return commit + "+" if commit and changed else commit
 
@@ -269,26 +269,32 @@ def _check_rows(new: pd.DataFrame, dataset: str, method: str, part: str) -> None
 
 
 def read_speed(root: Path = RESULTS) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """Rows of the GPU benchmark, with `tables.SPEED_COLUMNS`, and its stamp; empty if never run.
+    """Rows of the GPU benchmark, with `tables.SPEED_COLUMNS`, and the stamp of each part of it.
 
     Raises:
-        ValueError: the file has other columns, or a combination stands there twice.
+        ValueError: a file has other columns, or a combination stands there twice.
     """
-    path = root / "scores" / "speed.csv"
-    if not path.exists():
-        return tables.NO_SPEED, {}
-    rows = pd.read_csv(path, dtype=tables.SPEED_KINDS, keep_default_na=False, na_values="")
-    if list(rows.columns) != tables.SPEED_COLUMNS:
-        raise ValueError(f"{path.name} has columns {', '.join(rows.columns)}")
+    parts = {path.stem.removeprefix("speed-"): path for path in root.glob("scores/speed-*.csv")}
+    frames = [tables.NO_SPEED]
+    for part in sorted(parts):
+        rows = pd.read_csv(
+            parts[part], dtype=tables.SPEED_KINDS, keep_default_na=False, na_values=""
+        )
+        if list(rows.columns) != tables.SPEED_COLUMNS:
+            raise ValueError(f"{parts[part].name} has columns {', '.join(rows.columns)}")
+        frames.append(rows)
+    rows = pd.concat(frames, ignore_index=True)
     if (doubled := rows.duplicated(tables.SPEED_KEY)).any():
-        raise ValueError(f"{path.name}: rows repeat {', '.join(rows.loc[doubled, 'what'])}")
-    return rows, _stamps(path)
+        raise ValueError(f"speed: rows repeat {', '.join(rows.loc[doubled, 'what'])}")
+    return rows, {part: _stamps(parts[part]) for part in sorted(parts)}
 
 
-def write_speed(rows: list[dict[str, Any]], stamp: dict[str, Any], root: Path = RESULTS) -> None:
-    """Write the benchmark's rows, with `tables.SPEED_COLUMNS`, and their stamp."""
+def write_speed(
+    part: str, rows: list[dict[str, Any]], stamp: dict[str, Any], root: Path = RESULTS
+) -> None:
+    """Write one part of the benchmark, with `tables.SPEED_COLUMNS`, and its stamp."""
     frame = pd.DataFrame(rows, columns=tables.SPEED_COLUMNS).astype(tables.SPEED_KINDS)
-    path = root / "scores" / "speed.csv"
+    path = root / "scores" / f"speed-{part}.csv"
     _write(path, frame.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
     _write(path.with_suffix(".json"), json.dumps(stamp, indent=2) + "\n")
 

@@ -89,8 +89,9 @@ CAPTIONS = {
         "Table 2b: what each part of the physics is worth, on the embedded model and SYNBOKEH-mini."
     ),
     "speed": (
-        "Durations and peak memory; ratios are to plain attention in the same run. A method's row "
-        "is the median over the images of SYNBOKEH-mini, on the device of its score stamp."
+        "Durations and peak memory; ratios are to plain attention in the same run. `pisa` has one "
+        "radius everywhere, `pisa-photo` those of a photograph, up to that one. A method's row is "
+        "the median over the images of SYNBOKEH-mini, on the device of its score stamp."
     ),
 }
 
@@ -292,8 +293,13 @@ def _text(frame: pd.DataFrame, column: str, bold: str) -> list[str]:
     if column in WORDS:
         return ["" if pd.isna(word) else str(word) for word in frame[column]]
     decimals = DECIMALS.get(column.removesuffix("_paper"), 4)
-    absent = "–" if column.endswith("_paper") else "not run"
-    numbers = [absent if np.isnan(x) else f"{x:.{decimals}f}" for x in frame[column].astype(float)]
+    absent = pd.Series("–" if column.endswith("_paper") else "not run", frame.index)
+    if column in ("peak_gib", "ratio_to_plain"):  # not every time has them
+        absent = absent.mask(frame["milliseconds"].notna(), "–")
+    numbers = [
+        none if np.isnan(x) else f"{x:.{decimals}f}"
+        for x, none in zip(frame[column].astype(float), absent, strict=True)
+    ]
     if column not in COMPARED:
         return numbers
     marks = _best(frame, column)
@@ -313,17 +319,22 @@ def _display(frame: pd.DataFrame, bold: str) -> pd.DataFrame:
     return pd.DataFrame(shown).rename(columns=_heading)
 
 
-def measured_on(stamp: dict[str, Any]) -> str:
-    """A sentence on the device and the versions of the benchmark, for the caption.
+def measured_on(stamps: dict[str, Any]) -> str:
+    """A sentence on the devices and the versions of the benchmark, for the caption.
 
     Args:
-        stamp: as read by `results.read_speed`.
+        stamps: by part, as read by `results.read_speed`.
     """
-    if not stamp:
+    if not stamps:
         return "The other rows wait for the benchmark on a GPU."
-    found = stamp["versions"]
-    versions = [f"{package} {found[package]}" for package in SPEED_MADE_BY if package in found]
-    return f"The other rows were measured on {stamp['device']} with {', '.join(versions)}."
+    places: dict[str, list[str]] = {}
+    for part, stamp in stamps.items():
+        found = stamp["versions"]
+        versions = [f"{package} {found[package]}" for package in SPEED_MADE_BY if package in found]
+        place = f"{stamp['device']} with {', '.join(versions)}"
+        places.setdefault(place, []).append(part)
+    named = [f"{place} ({', '.join(parts)})" for place, parts in places.items()]
+    return f"The other rows were measured on {'; '.join(named)}."
 
 
 def _caption(name: str, note: str) -> str:

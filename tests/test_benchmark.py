@@ -7,7 +7,7 @@ import torch
 
 from bokehlib import results, tables
 from bokehlib.benchmark import __main__ as command
-from bokehlib.benchmark import attention, timing
+from bokehlib.benchmark import attention, model, timing
 from bokehlib.optics import token_radius
 
 pytestmark = pytest.mark.skipif(torch.cuda.is_available(), reason="takes the CPU's clocks")
@@ -36,19 +36,29 @@ def test_the_largest_radius_of_a_problem_is_the_one_asked_for(photo):
 
 def test_a_smoke_run_leaves_rows_that_the_reporters_read(tmp_path, capsys):
     assert command.main(["--smoke", "--out", str(tmp_path), "--parts", "attention"]) == 0
-    rows, stamp = results.read_speed(tmp_path)
+    rows, stamps = results.read_speed(tmp_path)
     expected = {"plain", "pisa", "pisa-novis", "pisa-photo", "pisa-eager", "pisa-reference"}
     assert {*rows["what"]} >= expected | {"pisa-published", "visibility", "visibility-thin_lens"}
     pisa = rows[rows["what"] == "pisa"]
     assert {*pisa["direction"]} == {"forward", "both"}
     assert pisa["ratio_to_plain"].notna().all()
     assert (rows["milliseconds"] > 0).all()
-    assert stamp["device"] == "cpu"
-    assert stamp["parameters"] == {"parts": ["attention"], "smoke": True}
+    assert stamps["attention"]["device"] == "cpu"
+    assert stamps["attention"]["parameters"] == {"smoke": True, "channels": 64}
     assert "plain" in tables.markdown(
         tables.speed(results.read_scores(root=tmp_path), rows), "speed"
     )
     assert "plain" in capsys.readouterr().out
+
+
+def test_whole_models_are_compared_with_the_plain_one_and_stages_are_not():
+    names = ("sdxl-1024x1024", "sdxl-1024x1024/unet", "sdxl-1024x1024-plain")
+    rows = [
+        {"what": what, "milliseconds": time, "ratio_to_plain": None}
+        for what, time in zip(names, (90.0, 40.0, 60.0), strict=True)
+    ]
+    assert [row["ratio_to_plain"] for row in model.compared(rows)] == [1.5, None, 1.0]
+    assert model.compared(rows[:2]) == rows[:2]
 
 
 def test_an_unknown_part_is_refused(capsys):

@@ -37,7 +37,7 @@ def synthetic_rows(sizes=SIZES, heads=10):
 
 def synthetic_benchmark(root, lines=None, columns=tables.SPEED_COLUMNS):
     """Write a benchmark of these lines and read it."""
-    path = root / "scores" / "speed.csv"
+    path = root / "scores" / "speed-attention.csv"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("\n".join([",".join(columns), *(lines or synthetic_rows())]) + "\n")
     path.with_suffix(".json").write_text(json.dumps(DEVICE))
@@ -52,8 +52,8 @@ def table(root, benchmark=tables.NO_SPEED):
 def written(root, lines=None):
     """The table's files by suffix, made from a synthetic benchmark and made-up scores."""
     fill(root)
-    rows, stamp = synthetic_benchmark(root, lines)
-    results.write_table(table(root, rows), "speed", root, tables.measured_on(stamp))
+    rows, stamps = synthetic_benchmark(root, lines)
+    results.write_table(table(root, rows), "speed", root, tables.measured_on(stamps))
     return {path.suffix: path.read_text() for path in (root / "tables").iterdir()}
 
 
@@ -61,9 +61,26 @@ def written(root, lines=None):
 
 
 def test_an_absent_benchmark_has_the_columns_and_no_rows(tmp_path):
-    rows, stamp = results.read_speed(tmp_path)
+    rows, stamps = results.read_speed(tmp_path)
     assert list(rows.columns) == tables.SPEED_COLUMNS
-    assert (len(rows), stamp) == (0, {})
+    assert (len(rows), stamps) == (0, {})
+
+
+def test_parts_measured_apart_stand_beside_each_other_and_name_their_devices(tmp_path):
+    row = dict(
+        zip(tables.SPEED_COLUMNS, ["pisa", "64x64", 10, 4, "forward", 1.0, None, None], strict=True)
+    )
+    whole = dict.fromkeys(tables.SPEED_COLUMNS) | {"what": "sdxl-1024x1024", "milliseconds": 60.0}
+    results.write_speed("model", [whole], DEVICE | {"device": "Other GPU"}, tmp_path)
+    results.write_speed("attention", [row], DEVICE, tmp_path)
+    results.write_speed("attention", [row | {"milliseconds": 2.0}], DEVICE, tmp_path)
+    rows, stamps = results.read_speed(tmp_path)
+    assert rows["what"].tolist() == ["pisa", "sdxl-1024x1024"]
+    assert rows["milliseconds"].tolist() == [2.0, 60.0]
+    sentence = tables.measured_on(stamps)
+    assert "Made-up GPU" in sentence
+    assert "Other GPU" in sentence
+    assert "(model)" in sentence
 
 
 def test_a_combination_that_stands_there_twice_is_refused(tmp_path):
@@ -126,7 +143,7 @@ def test_heads_and_radii_print_as_integers(tmp_path):
 def test_the_caption_names_the_benchmarks_device_and_versions(tmp_path):
     files = written(tmp_path)
     for suffix in (".md", ".tex"):
-        assert "measured on Made-up GPU with torch 9.8, triton 7.6." in files[suffix]
+        assert "measured on Made-up GPU with torch 9.8, triton 7.6 (attention)." in files[suffix]
         assert "device of its score stamp" in files[suffix]
     assert "measured on" not in tables.measured_on({})
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -81,8 +82,9 @@ def problem(grid: Grid, heads: int, radius: float, photo: bool, device: str) -> 
     return Problem(grid, q, k, v, wall, Lens(1.0, float(radius * STRIDE)))
 
 
-def rows(device: str, smoke: bool) -> Iterator[Row]:
+def rows(device: str, smoke: bool, note: dict[str, Any]) -> Iterator[Row]:
     """All measurements of single layers and of visibility, smallest grids first."""
+    note["channels"] = CHANNELS
     sizes, radii, photo_radius = SMOKE if smoke else (SIZES, RADII, PHOTO_RADIUS)
     for grid, numbers in sizes.items():
         for heads in numbers:
@@ -96,7 +98,7 @@ def _layer(grid, heads, radii, photo_radius, direction, device) -> Iterator[Row]
     """Plain attention, then PISA at every radius, then its other forms at the middle radius."""
     both, tokens = direction == "both", grid[0] * grid[1]
     plain = _row("plain", problem(grid, heads, 1, False, device), None, _plain, both)
-    yield plain
+    yield _compare(plain, plain)
     middle = radii[len(radii) // 2]
     for radius in radii:
         wall = problem(grid, heads, radius, False, device)

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -20,6 +19,8 @@ from bokehlib.pisa.published import install_published, published_optics
 SIZES = {"sdxl-1024x1024": (1024, 1024), "sdxl-1536x1024": (1024, 1536)}  # height, width
 LARGE = {"sdxl-4096x2730": (2730, 4096)}
 TILE = 1024
+PLAIN = "sdxl-1024x1024-plain"  # what the others of this size are compared with
+COMPARED = ("sdxl-1024x1024", "sdxl-1024x1024-eager", "sdxl-1024x1024-published", PLAIN)
 RADIUS = 64.0  # px, the largest of the photograph's
 SMOKE = {"sdxl-1024x1024": (128, 128), "sdxl-1536x1024": (128, 192)}, {"sdxl-4096x2730": (160, 300)}
 SMOKE_TILE, SMOKE_RADIUS = 256, 16.0
@@ -36,6 +37,11 @@ class Model:
         self.device, self.smoke = device, smoke
         self.sizes, self.large = SMOKE if smoke else (SIZES, LARGE)
         self.tile, self.radius = (SMOKE_TILE, SMOKE_RADIUS) if smoke else (TILE, RADIUS)
+
+    def halve(self) -> None:
+        """Go on in bfloat16."""
+        for part in (self.pipeline.vae, self.pipeline.unet):
+            part.to(torch.bfloat16)
 
     def photo(self, size: tuple[int, int]) -> tuple[Tensor, Tensor, Lens]:
         """Image, disparity and a lens under which the largest radius is the same at every size."""
@@ -97,30 +103,46 @@ def rows(device: str, smoke: bool, note: dict[str, Any]) -> Iterator[Row]:
         note: gets "psnr_to_float32": of the accelerated bfloat16 model's picture, in dB.
     """
     model = Model(device, smoke)
-    first, size = next(iter(model.sizes.items()))
+    what, size = next(iter(model.sizes.items()))
     unet = model.pipeline.unet
     exact = model.render(size)().float()
     install_published(unet)
-    published = _total(f"{first}-published", model.render_published(size))
-    stages = [*model.stages(published.what, size, published=True)]
+    yield _total(f"{what}-published", model.render_published(size))
+    yield from model.stages(f"{what}-published", size, published=True)
     _install_ours(model.pipeline)
-    for part in (model.pipeline.vae, unet):
-        part.to(torch.bfloat16)
-    eager = _total(f"{first}-eager", model.render(size))
+    model.halve()
+    yield _total(f"{what}-eager", model.render(size))
     accelerate(model.pipeline, mode="eager" if smoke else "reduce-overhead")
-    ours = _started(first, model.render(size))
+    yield from _started(what, model.render(size))
     note["psnr_to_float32"] = round(_psnr(model.render(size)().float(), exact), 2)
-    stages += model.stages(first, size)
-    large = [_large(model, *item) for item in model.large.items()]
+    yield from model.stages(what, size)
+    for large, pixels in model.large.items():
+        yield _large(model, large, pixels)
     install(unet, ())
-    plain = _started(f"{first}-plain", model.render(size))
-    stages += model.stages(f"{first}-plain", size)
-    yield from (_compare(row, plain[-1]) for row in (*ours, *plain, eager, published))
-    yield from (*stages, *large)
-    _install_ours(model.pipeline)
-    for name, here in list(model.sizes.items())[1:]:
-        yield from _started(name, model.render(here))
-        yield from model.stages(name, here)
+    yield from _started(f"{what}-plain", model.render(size))
+    yield from model.stages(f"{what}-plain", size)
+
+
+@torch.no_grad()
+def wide_rows(device: str, smoke: bool, note: dict[str, Any]) -> Iterator[Row]:
+    """Ours at the other size, as in `rows`; each size is compiled by itself."""
+    model = Model(device, smoke)
+    model.halve()
+    accelerate(model.pipeline, mode="eager" if smoke else "reduce-overhead")
+    for what, size in list(model.sizes.items())[1:]:
+        yield from _started(what, model.render(size))
+        yield from model.stages(what, size)
+
+
+def compared(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows, those of whole models with their ratio to the plain one if that is there too."""
+    plain = [row["milliseconds"] for row in rows if row["what"] == PLAIN]
+    return [
+        row | {"ratio_to_plain": row["milliseconds"] / plain[0]}
+        if plain and row["what"] in COMPARED
+        else row
+        for row in rows
+    ]
 
 
 def _install_ours(pipeline: BokehPipeline) -> None:
@@ -151,12 +173,6 @@ def _large(model: Model, what: str, size: tuple[int, int]) -> Row:
         return model.pipeline.render_in_tiles(image, disparity, lens, side)
 
     return Row(what, milliseconds=milliseconds(render, 1, 1), peak_gib=peak_gib(render))
-
-
-def _compare(row: Row, plain: Row) -> Row:
-    if "/" in row.what or not row.milliseconds or not plain.milliseconds:
-        return row
-    return replace(row, ratio_to_plain=row.milliseconds / plain.milliseconds)
 
 
 def _psnr(found: Tensor, exact: Tensor) -> float:
