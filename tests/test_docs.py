@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from bokehlib import cli, readme, study
+from bokehlib.benchmark import __main__ as benchmark
 from bokehlib.optics import Lens, circle_of_confusion, token_radius
 from bokehlib.results import ROOT
 
@@ -86,6 +87,8 @@ def test_every_command_is_one_that_the_program_accepts(page):
         words = shlex.split(line, comments=True)
         if words[0] == "make":
             assert re.search(rf"^{words[1]}:", makefile, re.MULTILINE), line
+        elif words[:3] == [".venv/bin/python", "-m", "bokehlib.benchmark"]:
+            benchmark.command_line().parse_args(words[3:])
         else:
             assert words[:3] == [".venv/bin/python", "-m", "bokehlib"], line
             cli._parse(words[3:])

@@ -21,8 +21,8 @@ PARTS = {
 }
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Measure and write `scores/speed-<part>.csv` with its stamp; see --help."""
+def command_line() -> argparse.ArgumentParser:
+    """Its options."""
     parser = argparse.ArgumentParser(
         prog="python -m bokehlib.benchmark",
         description="Time and memory of attention and of the whole model, on this machine.",
@@ -32,7 +32,12 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--parts", nargs="+", choices=PARTS, default=[*PARTS], help="what to measure"
     )
-    options = parser.parse_args(argv)
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Measure and write `scores/speed-<part>.csv` with its stamp; see --help."""
+    options = command_line().parse_args(argv)
     out = options.out or results.resolve(smoke=options.smoke)
     return run_command(lambda: _measure(out, options.smoke, options.parts))
 
