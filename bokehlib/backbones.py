@@ -2,7 +2,7 @@
 
 Both packages bring their own heads and fetch an ImageNet backbone from the web. Here the backbone
 comes from `BOKEHLIB_WEIGHTS` or from torch.hub's cache, and a missing one is an error: it is never
-replaced by another net.
+replaced by another net. The discriminator's ConvNeXt is looked for in the same places.
 """
 
 import os
@@ -18,6 +18,7 @@ from bokehlib.errors import InputError
 
 HUB_FILES = {  # torchvision's name of the ImageNet weights
     "alexnet": "alexnet-owt-7be5be79.pth",
+    "convnext_tiny": "convnext_tiny-983f1562.pth",
     "squeezenet1_1": "squeezenet1_1-b8a52dc0.pth",
     "vgg16": "vgg16-397923af.pth",
 }

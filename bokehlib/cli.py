@@ -14,12 +14,11 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
 
 import numpy as np
 
 from bokehlib import images, methods, study
-from bokehlib.errors import InputError, run_command
+from bokehlib.errors import InputError, Parser, run_command
 
 DEFAULT_METHOD = "bokehdiff-mini"
 LARGEST_SEED = 2**63 - 1
@@ -55,13 +54,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 # --- Arguments ------------------------------------------------------------------------------
 
 
-class _Parser(argparse.ArgumentParser):
-    """An ArgumentParser whose complaints are one line that ends with what is accepted."""
-
+class _Parser(Parser):
     accepted = ", ".join(USAGE)
-
-    def error(self, message: str) -> NoReturn:
-        raise InputError(f"{message}; accepted: {self.accepted}")
 
 
 def _parse(argv: list[str]) -> argparse.Namespace:

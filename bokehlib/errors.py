@@ -1,7 +1,9 @@
-"""The one kind of error that a user can mend."""
+"""The one kind of error that a user can mend, and command lines that end with it."""
 
+import argparse
 import sys
 from collections.abc import Callable
+from typing import NoReturn
 
 
 class InputError(ValueError):
@@ -9,6 +11,17 @@ class InputError(ValueError):
 
     The command line prints the message alone and exits with code 2.
     """
+
+
+class Parser(argparse.ArgumentParser):
+    """An ArgumentParser whose complaints are one line that ends with what is accepted."""
+
+    accepted = ""  # by default the usage
+
+    def error(self, message: str) -> NoReturn:
+        """Raise an InputError instead of printing usage."""
+        accepted = self.accepted or " ".join(self.format_usage().split()[2:])
+        raise InputError(message if "accepted" in message else f"{message}; accepted: {accepted}")
 
 
 def run_command(command: Callable[[], int | None]) -> int:

@@ -1,7 +1,8 @@
 """One training loop for every stage: accelerate's, in resumable slices.
 
-A stage brings a module, a function that makes the loss terms of step n, and a schedule. All that
-a step draws depends on n alone, so a slice that is resumed continues as if never interrupted.
+A stage brings a module, a function that makes the loss terms of step n, and a schedule; perhaps an
+opponent, which learns too. All that a step draws depends on n alone, so a slice that is resumed
+continues as if never interrupted.
 """
 
 import csv
@@ -17,6 +18,8 @@ from accelerate import Accelerator
 from diffusers.optimization import get_cosine_schedule_with_warmup
 from diffusers.training_utils import EMAModel
 from tqdm import tqdm
+
+from bokehlib.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,7 @@ def run(
     schedule: Schedule,
     run_dir: Path,
     slice_steps: int | None = None,
+    opponent: tuple[torch.nn.Module, Terms] | None = None,
 ) -> dict[str, torch.Tensor]:
     """Train a module, from where `run_dir` stands, for at most `slice_steps` steps.
 
@@ -59,28 +63,35 @@ def run(
         schedule: AdamW, warm-up, cosine to zero, EMA.
         run_dir: holds checkpoints, `loss.csv` and `progress.json`.
         slice_steps: None = to the end.
+        opponent: a second module and its terms, under the same schedule with an optimiser of its
+            own: each step it learns after the first. It is not averaged.
 
     Returns:
-        The averaged (EMA) trained parameters by name, as they stand after the slice.
+        The averaged (EMA) trained parameters of the first module by name, as they stand after the
+        slice.
+
+    Raises:
+        InputError: the run was begun with an opponent and goes on without, or the reverse.
     """
-    trainer = _Trainer(module, schedule)
+    trainer = _Trainer([(module, terms), *([opponent] if opponent else [])], schedule)
     trainer.resume(run_dir)
     log = _LossLog(run_dir / "loss.csv", trainer.steps, schedule)
     end = min(schedule.steps, trainer.steps + (slice_steps or schedule.steps))
     for step in tqdm(range(trainer.steps, end), desc=run_dir.name, mininterval=5):
-        log.add(step + 1, trainer.step(terms))
+        log.add(step + 1, trainer.step())
         if trainer.steps % schedule.checkpoint_every == 0 or trainer.steps == end:
             trainer.save(run_dir)
     log.close()
     return trainer.averaged()
 
 
-class _Trainer:
-    """Module, optimiser, learning rate, average and step number: all that a checkpoint holds."""
+class _Learner:
+    """A module, its loss terms, and an optimiser with its learning rate."""
 
-    def __init__(self, module: torch.nn.Module, schedule: Schedule):
-        self.schedule = schedule
-        self.accelerator = Accelerator(mixed_precision=schedule.mixed_precision)
+    def __init__(
+        self, accelerator: Accelerator, module: torch.nn.Module, terms: Terms, schedule: Schedule
+    ):
+        self.accelerator, self.terms, self.clip_norm = accelerator, terms, schedule.clip_norm
         trained = {name: p for name, p in module.named_parameters() if p.requires_grad}
         self.names, self.parameters = list(trained), list(trained.values())
         optimiser = torch.optim.AdamW(
@@ -90,9 +101,30 @@ class _Trainer:
             fused=True,
         )
         rate = get_cosine_schedule_with_warmup(optimiser, schedule.warmup_steps, schedule.steps)
-        self.module, self.optimiser, self.rate = self.accelerator.prepare(module, optimiser, rate)
+        self.module, self.optimiser, self.rate = accelerator.prepare(module, optimiser, rate)
+
+    def step(self, number: int) -> dict[str, torch.Tensor]:
+        """One optimiser step; returns the loss terms."""
+        with self.accelerator.autocast():
+            parts = self.terms(self.module, number)
+        self.optimiser.zero_grad(set_to_none=True)  # of what another learner's terms left here
+        self.accelerator.backward(torch.stack([part.float() for part in parts.values()]).sum())
+        self.accelerator.clip_grad_norm_(self.parameters, self.clip_norm)
+        self.optimiser.step()
+        self.rate.step()
+        self.optimiser.zero_grad(set_to_none=True)
+        return parts
+
+
+class _Trainer:
+    """Learners, the first one's average, and step number: all that a checkpoint holds."""
+
+    def __init__(self, learners: list[tuple[torch.nn.Module, Terms]], schedule: Schedule):
+        self.schedule = schedule
+        self.accelerator = Accelerator(mixed_precision=schedule.mixed_precision)
+        self.learners = [_Learner(self.accelerator, *learner, schedule) for learner in learners]
         self.average = EMAModel(
-            self.parameters,
+            self.learners[0].parameters,
             decay=schedule.ema_decay,
             use_ema_warmup=True,
             power=0.75,
@@ -109,30 +141,32 @@ class _Trainer:
     def load_state_dict(self, state: dict[str, int]) -> None:
         self.steps = state["steps"]
 
-    def step(self, terms: Terms) -> dict[str, torch.Tensor]:
-        """One optimiser step; returns the loss terms."""
-        with self.accelerator.autocast():
-            parts = terms(self.module, self.steps)
-        self.accelerator.backward(torch.stack([part.float() for part in parts.values()]).sum())
-        self.accelerator.clip_grad_norm_(self.parameters, self.schedule.clip_norm)
-        self.optimiser.step()
-        self.rate.step()
-        self.optimiser.zero_grad(set_to_none=True)
-        self.average.step(self.parameters)
+    def step(self) -> dict[str, torch.Tensor]:
+        """One optimiser step of each learner; returns the loss terms of all."""
+        parts: dict[str, torch.Tensor] = {}
+        for learner in self.learners:
+            parts |= learner.step(self.steps)
+        self.average.step(self.learners[0].parameters)
         self.steps += 1
         return parts
 
     def averaged(self) -> dict[str, torch.Tensor]:
         """The averaged parameters by name."""
         shadows = (p.detach().clone() for p in self.average.shadow_params)
-        return dict(zip(self.names, shadows, strict=True))
+        return dict(zip(self.learners[0].names, shadows, strict=True))
 
     def resume(self, run_dir: Path) -> None:
         """Go on from the checkpoint that the run folder's pointer names, if there is one."""
         progress = run_dir / "progress.json"
         if progress.is_file():
-            state = json.loads(progress.read_text())["state"]
-            self.accelerator.load_state(str(run_dir / state))
+            state = run_dir / json.loads(progress.read_text())["state"]
+            found = len(list(state.glob("optimizer*")))
+            if found != len(self.learners):
+                raise InputError(
+                    f"{run_dir}: found a run of {found} learning network(s); accepted: one of "
+                    f"{len(self.learners)}, as the recipe asks, or a new folder"
+                )
+            self.accelerator.load_state(str(state))
 
     def save(self, run_dir: Path) -> None:
         """Write a checkpoint beside the last one; only then let the pointer name it."""

@@ -56,15 +56,50 @@ def multiscale_edge(
     return total
 
 
+def adversarial(made: torch.Tensor) -> torch.Tensor:
+    """What the generator minimises: -E log D(prediction), the non-saturating log loss.
+
+    Args:
+        made: logits of the discriminator for predictions, any shape; D is their sigmoid.
+
+    Returns:
+        A scalar, the mean over images and places; log 2 where the discriminator cannot tell.
+    """
+    return F.softplus(-made.float()).mean()
+
+
+def discrimination(real: torch.Tensor, made: torch.Tensor) -> dict[str, torch.Tensor]:
+    """What the discriminator minimises: minus L_D of Eq. 11, which the paper maximises.
+
+    Args:
+        real: logits for true pictures with lens blur, any shape.
+        made: logits for predictions.
+
+    Returns:
+        Its two halves, -E log D(real) and -E log(1 - D(made)); their sum is -L_D.
+    """
+    return {
+        "discriminator_real": F.softplus(-real.float()).mean(),
+        "discriminator_made": F.softplus(made.float()).mean(),
+    }
+
+
 class BokehLoss(torch.nn.Module):
     """The weighted sum of Eq. 12, term by term."""
 
-    def __init__(self, weights: LossWeights, perceptual: torch.nn.Module | None = None):
+    def __init__(
+        self,
+        weights: LossWeights,
+        perceptual: torch.nn.Module | None = None,
+        discriminator: torch.nn.Module | None = None,
+    ):
         """Check that every term with a weight can be computed.
 
         Args:
             weights: the lambdas; a term of weight 0 is not computed.
             perceptual: LPIPS network taking images in [-1, 1] (needed where its weight is not 0).
+            discriminator: images in [-1, 1] -> logits (needed where its weight is not 0). This
+                loss does not train it, but its parameters collect gradients.
 
         Raises:
             InputError: if a term is asked for that cannot be computed.
@@ -72,20 +107,21 @@ class BokehLoss(torch.nn.Module):
         super().__init__()
         if weights.perceptual and perceptual is None:
             raise InputError(f"perceptual weight {weights.perceptual} needs an LPIPS network")
-        if weights.adversarial:
-            raise InputError(
-                f"adversarial weight {weights.adversarial}: the adversarial term (Eq. 11) is not "
-                "part of this version; accepted: 0"
-            )
+        if weights.adversarial and discriminator is None:
+            raise InputError(f"adversarial weight {weights.adversarial} needs a discriminator")
         self.weights = weights
         self.perceptual = perceptual if weights.perceptual else None
+        self.discriminator = discriminator if weights.adversarial else None
 
     def forward(self, prediction, target, sharp) -> dict[str, torch.Tensor]:
         """Weighted terms by name; their sum is the loss. All images in [-1, 1]."""
         terms = {"mse": self.weights.mse * F.mse_loss(prediction, target)}
+        clamped = prediction.clamp(-1, 1)  # the networks are made for images
         if self.perceptual is not None:
-            clamped = prediction.clamp(-1, 1)  # LPIPS is defined on images
             terms["perceptual"] = self.weights.perceptual * self.perceptual(clamped, target).mean()
         if self.weights.edge:
             terms["edge"] = self.weights.edge * multiscale_edge(prediction, target, sharp)
+        if self.discriminator is not None:
+            judged = self.discriminator(clamped)
+            terms["adversarial"] = self.weights.adversarial * adversarial(judged)
         return terms

@@ -24,6 +24,7 @@ from bokehlib.weightfiles import need_weights
 BASE = "mini-base.safetensors"
 LATENT_CHANNELS = 8
 TILE = 1280  # px; larger pictures are rendered in such tiles, in 3 GB
+BEYOND_THE_PAPER = ("detail", "optics_channels", "classical")  # switches of recipe and pipeline
 ENCODER_TAIL = ("mid_block", "conv_norm_out", "conv_out")  # "middle block and output layers"
 
 
@@ -33,6 +34,7 @@ def build(
     heads: tuple[int, ...] = (2, 3, 4),
     groups: int = 16,
     recipe: Recipe | None = None,
+    fine: bool = False,
 ) -> BokehPipeline:
     """The mini pipeline with random weights.
 
@@ -44,7 +46,8 @@ def build(
         unet: channels of the three levels at 4, 8 and 16 px.
         heads: attention heads of each U-Net level.
         groups: of the group norms; divides all channels.
-        recipe: decides timestep and PISA; None = the paper's.
+        recipe: decides timestep, PISA and what goes beyond the paper; None = the paper's.
+        fine: self-attention on the way down stands at the latents' own 4 px too.
     """
     vae = AutoencoderKL(
         down_block_types=("DownEncoderBlock2D",) * 3,
@@ -58,10 +61,11 @@ def build(
         use_quant_conv=False,
         use_post_quant_conv=False,
     )
+    attention = "CrossAttnDownBlock2D"  # of diffusers' blocks it alone hands the optics on
     network = UNet2DConditionModel(
         in_channels=LATENT_CHANNELS,
         out_channels=LATENT_CHANNELS,
-        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+        down_block_types=(attention if fine else "DownBlock2D", attention, attention),
         up_block_types=("CrossAttnUpBlock2D", "UpBlock2D", "UpBlock2D"),
         block_out_channels=unet,
         layers_per_block=1,
@@ -81,12 +85,12 @@ def tiny(recipe: Recipe | None = None, seed: int = 0) -> BokehPipeline:
 
 
 def _pipeline(vae, unet, recipe: Recipe) -> BokehPipeline:
-    """The paper's scheduler, SDXL's noise levels, and the recipe's PISA."""
+    """The paper's scheduler, SDXL's noise levels, and the recipe's switches."""
     scheduler = DDIMScheduler(
         beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", clip_sample=False
     )
     pisa = recipe.pisa
-    pipeline = BokehPipeline(
+    return BokehPipeline(
         vae,
         unet,
         scheduler,
@@ -95,8 +99,10 @@ def _pipeline(vae, unet, recipe: Recipe) -> BokehPipeline:
         normalise=pisa.normalise,
         coc=pisa.coc,
         occlusion=pisa.occlusion,
+        visibility_model=pisa.visibility,
+        divide_by_coverage=pisa.divide_by_coverage,
+        **{switch: getattr(recipe, switch) for switch in BEYOND_THE_PAPER},
     )
-    return pipeline
 
 
 # --- What a recipe trains ---------------------------------------------------------------------
@@ -105,16 +111,31 @@ def _pipeline(vae, unet, recipe: Recipe) -> BokehPipeline:
 def add_adapters(pipeline: BokehPipeline, recipe: Recipe) -> None:
     """Freeze the pipeline, then add what the recipe trains: LoRA in U-Net and encoder.
 
+    Convolutions that begin with zeros are trained themselves instead of by LoRA: the first one
+    where it takes more than the latent, the last one where the classical render is corrected.
+
     Args:
-        pipeline: changed in place.
-        recipe: its `rank`, `lora_blocks` and `encoder` decide.
+        pipeline: made for this recipe; changed in place.
+        recipe: its `rank`, `whole`, `lora_blocks` and `encoder` decide.
 
     Raises:
-        ValueError: unknown `encoder`, or LoRA blocks that match no layer.
+        ValueError: unknown `encoder`, LoRA blocks that match no layer, or a pipeline made with
+            other switches.
     """
+    for switch in BEYOND_THE_PAPER:
+        found, wanted = pipeline.config[switch], getattr(recipe, switch)
+        if found != wanted:
+            raise ValueError(f"pipeline with {switch}={found}; accepted for the recipe: {wanted}")
     for part in (pipeline.vae, pipeline.unet):
         part.requires_grad_(False)
-    _add_lora(pipeline.unet, recipe.lora_blocks, recipe.rank)
+    if recipe.whole:
+        pipeline.unet.requires_grad_(True)
+    else:
+        new = ("conv_in",) * bool(pipeline.extra_channels) + ("conv_out",) * recipe.classical
+        blocks = tuple(block for block in recipe.lora_blocks if block not in new)
+        _add_lora(pipeline.unet, blocks, recipe.rank)
+        for name in new:
+            getattr(pipeline.unet, name).requires_grad_(True)
     encoder = [f"encoder.{part}" for part in ENCODER_TAIL]
     if recipe.encoder == "lora":
         _add_lora(pipeline.vae, tuple(encoder), recipe.rank)

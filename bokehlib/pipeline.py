@@ -3,6 +3,12 @@
     z = E(image);  eps = U-Net(z, t);  z0 = (z - beta_t eps) / alpha_t  (Eq. 1);  out = D(z0)
 
 No noise is added anywhere, the timestep is fixed, and the optics reach the network through PISA.
+Beyond the paper, each off by default: the optics as channels beside the latent ("optics_channels"),
+
+    out = D(z0) + m (image - D(z))   ("detail"; m is `conditions.sharpness`)
+    out = c + D(z0) - D(E(c))        ("classical"; c is `classical.scatter`, E(c) stands beside z)
+
+In the last one z0 = E(c) - beta_t / alpha_t eps, and eps is 0 before training.
 """
 
 import math
@@ -15,7 +21,7 @@ from diffusers import AutoencoderKL, DDIMScheduler, DiffusionPipeline, UNet2DCon
 from diffusers.image_processor import VaeImageProcessor
 from diffusers.utils import BaseOutput
 
-from bokehlib import optics, tiles
+from bokehlib import classical, conditions, optics, tiles
 from bokehlib.optics import Lens
 from bokehlib.pisa.processor import TokenOptics, install, pisa_sites
 from bokehlib.tiles import reflect
@@ -52,6 +58,10 @@ class BokehPipeline(DiffusionPipeline):
         coc: bool = True,
         occlusion: bool = True,
         visibility_model: str = "paper",
+        divide_by_coverage: bool = False,
+        detail: bool = False,
+        optics_channels: bool = False,
+        classical: bool = False,
     ):
         """Register the components and put PISA into the U-Net.
 
@@ -65,8 +75,15 @@ class BokehPipeline(DiffusionPipeline):
             coc: whether the circle-of-confusion mask is on.
             occlusion: whether self-occlusion is on.
             visibility_model: of self-occlusion, "paper" or "thin_lens".
+            divide_by_coverage: see `bokehlib.pisa.processor.PisaProcessor`.
+            detail: whether what the autoencoder loses comes back where the picture is sharp;
+                a ValueError with `classical`, in which that loss cancels.
+            optics_channels: whether defocus and disparity stand beside the latent.
+            classical: whether the network corrects the classical render.
         """
         super().__init__()
+        if detail and classical:
+            raise ValueError("detail with classical; accepted: one of them")
         self.register_modules(vae=vae, unet=unet, scheduler=scheduler)
         self.register_to_config(
             timestep=timestep,
@@ -75,11 +92,22 @@ class BokehPipeline(DiffusionPipeline):
             coc=coc,
             occlusion=occlusion,
             visibility_model=visibility_model,
+            divide_by_coverage=divide_by_coverage,
+            detail=detail,
+            optics_channels=optics_channels,
+            classical=classical,
         )
         self.image_processor = VaeImageProcessor(do_normalize=False, do_resize=False)
         self.prompt: tuple[torch.Tensor, torch.Tensor] | None = None  # see `set_prompt`
         scheduler.set_timesteps(1)
-        install(unet, tuple(sites), normalise, coc)
+        conditions.widen(unet, vae.config.latent_channels + self.extra_channels, silent=classical)
+        install(unet, tuple(sites), normalise, coc, divide_by_coverage)
+
+    @property
+    def extra_channels(self) -> int:
+        """Channels that the U-Net takes beside the latent."""
+        rendered = self.vae.config.latent_channels * self.config.classical
+        return rendered + conditions.OPTICS * self.config.optics_channels
 
     @property
     def latent_stride(self) -> int:
@@ -178,9 +206,25 @@ class BokehPipeline(DiffusionPipeline):
             halo = self.halo(disparity, lens)
         padded = reflect(image, halo, self.size_multiple)
         depth = reflect(disparity, halo, self.size_multiple)
-        latent = self.encode(padded)
-        denoised = self.denoise(latent, self.token_optics(depth, lens, hardness, sampling))
-        return self.decode(denoised)[..., halo : halo + height, halo : halo + width]
+        out = self.one_step(padded, depth, lens, self.token_optics(depth, lens, hardness, sampling))
+        return out[..., halo : halo + height, halo : halo + width]
+
+    def one_step(self, image: torch.Tensor, disparity: torch.Tensor, lens: Lens, tokens):
+        """`transform` of an image (B, 3, H, W) that is padded already, given `token_optics`."""
+        latent, beside = self.encode(image), []
+        if self.config.classical:
+            blurred = classical.scatter(image, disparity, lens)
+            beside.append(self.encode(blurred))
+        if self.config.optics_channels:
+            maps = conditions.optics_channels(disparity, lens, self.latent_stride)
+            beside.append(maps.to(latent))
+        out = self.decode(self.denoise(latent, tokens, *beside))
+        if self.config.detail:
+            kept = conditions.sharpness(disparity, lens).to(image)
+            out = out + kept * (image - self.decode(latent))
+        if self.config.classical:
+            out = blurred + out - self.decode(beside[0])
+        return out
 
     def halo(self, disparity: torch.Tensor, lens: Lens) -> int:
         """The largest radius in pixels, rounded up to a token of the coarsest grid."""
@@ -215,19 +259,25 @@ class BokehPipeline(DiffusionPipeline):
         """Scaled latent -> sRGB (B, 3, H, W), not clamped."""
         return (self.vae.decode(latent / self.vae.config.scaling_factor).sample + 1) / 2
 
-    def denoise(self, latent: torch.Tensor, tokens: dict[int, TokenOptics]) -> torch.Tensor:
+    def denoise(
+        self, latent: torch.Tensor, tokens: dict[int, TokenOptics], *beside: torch.Tensor
+    ) -> torch.Tensor:
         """One U-Net call at the fixed timestep, then Eq. 1 through the scheduler.
 
         Args:
             latent: scaled, (B, C, h, w).
             tokens: from `token_optics`, or what other processors than PISA's understand.
+            beside: further channels on its grid, `extra_channels` in all, E(c) first.
         """
         noise = self.unet(
-            latent,
+            torch.cat((latent, *beside), dim=1) if beside else latent,
             self.config.timestep,
             cross_attention_kwargs={"optics": tokens},
             **self.context(latent),
         ).sample
+        if self.config.classical:
+            share = self.scheduler.alphas_cumprod[self.config.timestep]
+            return beside[0] - float((1 / share - 1).sqrt()) * noise
         return self.scheduler.step(noise, self.config.timestep, latent).pred_original_sample
 
     def token_optics(
@@ -239,10 +289,8 @@ class BokehPipeline(DiffusionPipeline):
             grid = (disparity.shape[-2] // stride, disparity.shape[-1] // stride)
             seen = None
             if self.config.occlusion:
-                model = self.config.visibility_model
-                seen = optics.visibility(
-                    disparity, lens, grid, model, *sampling, hardness, self.config.coc
-                )
+                how = (self.config.visibility_model, *sampling, hardness, self.config.coc)
+                seen = optics.visibility(disparity, lens, grid, *how)
             radius = optics.token_radius(disparity, lens, grid)
             found[grid[0] * grid[1]] = TokenOptics(grid, radius, seen, hardness)
         return for_any_lens(found, hardness) if self.unet._compiled_call_impl else found

@@ -7,7 +7,6 @@ It plays the part that SDXL plays in the paper (Sec. 3.1): pretrained on images 
 seen a pair, a disparity or a lens.
 """
 
-import argparse
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +17,7 @@ from safetensors.torch import load_file, save_file
 
 from bokehlib import loop, mini
 from bokehlib.datasets import training_photos
-from bokehlib.errors import run_command
+from bokehlib.errors import Parser, run_command
 from bokehlib.losses import gradients
 from bokehlib.pipeline import BokehPipeline
 from bokehlib.pisa.processor import install
@@ -139,7 +138,7 @@ def _adopt(module: torch.nn.Module, averaged: dict[str, torch.Tensor], prefix: s
 
 def main(argv: list[str] | None = None) -> None:
     """Command line of one stage; the second starts from what the first left in its run folder."""
-    parser = argparse.ArgumentParser(prog="bokehlib.prior", allow_abbrev=False)
+    parser = Parser(prog="bokehlib.prior", allow_abbrev=False)
     parser.add_argument("stage", choices=("autoencoder", "unet"))
     parser.add_argument("--photos", type=Path, required=True)
     parser.add_argument("--run", type=Path, required=True)

@@ -18,6 +18,8 @@ class Pisa:
     normalise: str = "queries"  # "queries" (Eq. 3) or "keys" (plain softmax, Eq. 2)
     coc: bool = True  # circle-of-confusion mask (Eq. 5, 6)
     occlusion: bool = True  # self-occlusion (Eq. 7-9)
+    visibility: str = "paper"  # the model of self-occlusion: "paper" or "thin_lens"
+    divide_by_coverage: bool = False  # a constant image stays constant
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,7 @@ class Recipe:
     timestep: int = 499
     encoder: str = "lora"  # mid block and output layers of the encoder: "lora", "full" or "fixed"
     rank: int = 8  # of every LoRA pair
+    whole: bool = False  # the whole U-Net is tuned, without LoRA
     lora_blocks: tuple[str, ...] = ("down_blocks",)  # U-Net parts that carry LoRA
     learning_rate: float = 1e-4  # AdamW, cosine to zero
     warmup_steps: int = 0
@@ -46,6 +49,10 @@ class Recipe:
     steps: int = 20_000
     perceptual_net: str = "vgg"  # backbone of LPIPS in the loss: "vgg", "squeeze" or "alex"
     seed: int = 0
+    # Beyond the paper
+    detail: bool = False  # what the autoencoder loses comes back where the picture is sharp
+    optics_channels: bool = False  # defocus and disparity beside the latent
+    classical: bool = False  # the classical render, corrected in latent space
 
 
 FULL = Recipe()
@@ -76,8 +83,8 @@ ABLATION_LABELS = {  # as printed in Table 2
 }
 
 # The embedded model. Rank 8 on the down blocks of so small a network is the limit, no VGG16 comes
-# with the installation, and the adversarial term is not part of this version: the first weights
-# take rank 16 on every block, a faster start, SqueezeNet in the loss, and more weight on the MSE.
+# with the installation, and the first weights were trained before the adversarial term was there:
+# rank 16 on every block, a faster start, SqueezeNet in the loss, and more weight on the MSE.
 MINI = replace(
     FULL,
     weights=LossWeights(mse=20.0, perceptual=1.0, edge=1.0, adversarial=0.0),
@@ -90,7 +97,31 @@ MINI = replace(
     perceptual_net="squeeze",
 )
 
-RECIPES = {**ABLATIONS, "mini": MINI}
+_CHANNELS = replace(MINI, optics_channels=True)
+BEYOND = {  # what the paper does not have, each against "mini"
+    "mini_detail": replace(MINI, detail=True),
+    "mini_channels": _CHANNELS,
+    "mini_thin_lens": replace(MINI, pisa=replace(MINI.pisa, visibility="thin_lens")),
+    "mini_residual": replace(_CHANNELS, classical=True),
+    "mini_whole": replace(MINI, whole=True),
+}
+
+
+def _physics(**switches) -> Recipe:
+    """All get the optics as channels: then a mask is not the only way to know the aperture."""
+    return replace(_CHANNELS, pisa=replace(MINI.pisa, **switches))
+
+
+PHYSICS = {  # the rows of Table 2b
+    "physics-plain": _physics(sites=()),
+    "physics-keys": _physics(normalise="keys", occlusion=False),
+    "physics-no_visibility": _physics(occlusion=False),
+    "physics-paper": _physics(),
+    "physics-thin_lens": _physics(visibility="thin_lens"),
+    "physics-thin_lens-coverage": _physics(visibility="thin_lens", divide_by_coverage=True),
+}
+
+RECIPES = {**ABLATIONS, "mini": MINI, **BEYOND, **PHYSICS}
 
 # --- Methods: whatever turns (image, disparity, lens) into a picture -------------------------
 

@@ -9,15 +9,16 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from accelerate.utils import set_seed
 
-from bokehlib import loop, mini
+from bokehlib import discriminator, loop, mini
 from bokehlib.backbones import lpips_network
 from bokehlib.datasets import training_photos
-from bokehlib.errors import InputError, run_command
-from bokehlib.losses import BokehLoss
+from bokehlib.errors import InputError, Parser, run_command
+from bokehlib.losses import BokehLoss, discrimination
 from bokehlib.optics import Lens
 from bokehlib.pipeline import BokehPipeline
 from bokehlib.study import RECIPES, Recipe
@@ -65,6 +66,8 @@ def train(
     batch: Callable[[int], Batch] | None = None,
     halo: int = HALO,
     perceptual: torch.nn.Module | None = None,
+    judge: discriminator.Discriminator | None = None,
+    compiled: bool = False,
 ) -> dict[str, torch.Tensor]:
     """Train what the recipe trains, in a resumable slice; in bfloat16 on a GPU.
 
@@ -79,6 +82,8 @@ def train(
         batch: step -> pairs; None = scenes synthesised from `photos`.
         halo: reflected margin in pixels, at least the largest radius of the batches.
         perceptual: LPIPS network; None = `recipe.perceptual_net` where its weight is not 0.
+        judge: discriminator; None = ConvNeXt-T where its weight is not 0.
+        compiled: torch.compile all networks: minutes once, then faster steps.
 
     Returns:
         The averaged trained parameters by name.
@@ -92,30 +97,66 @@ def train(
     device = next(pipeline.unet.parameters()).device
     if recipe.weights.perceptual and perceptual is None:
         perceptual = lpips_network(recipe.perceptual_net)
-    loss = BokehLoss(recipe.weights, perceptual).to(device)  # may refuse, before photos are read
+    if not recipe.weights.adversarial:
+        judge = None
+    elif judge is None:
+        judge = discriminator.convnext(recipe.seed)
+    loss = BokehLoss(recipe.weights, perceptual, judge).to(device)
     if batch is None:
         if photos is None:
             raise InputError("photos: none given; accepted: a folder of training photographs")
         batch = pair_stream(recipe, training_photos([photos]), photos, device, halo=halo)
     set_seed(recipe.seed)  # LoRA starts from random matrices
     mini.add_adapters(pipeline, recipe)
+    if compiled:
+        _compile(pipeline, perceptual, judge)
     schedule = loop.Schedule(
         steps=recipe.steps,
         learning_rate=recipe.learning_rate,
         warmup_steps=recipe.warmup_steps,
         mixed_precision="bf16" if device.type == "cuda" else "no",
     )
-
-    def terms(module, step: int):
-        pair = batch(step)
-        hardness = hardness_at(step / recipe.steps)
-        predicted = module(pair.image, pair.disparity, pair.lens, hardness, halo)
-        return loss(*(2 * x - 1 for x in (predicted.float(), pair.target, pair.image)))
-
-    averaged = loop.run(Trainee(pipeline), terms, schedule, run_dir, slice_steps)
+    lesson = _Lesson(batch, loss, recipe.steps, halo)
+    opponent = None if judge is None else (judge, lesson.verdict)
+    trainee = Trainee(pipeline)
+    averaged = loop.run(trainee, lesson.terms, schedule, run_dir, slice_steps, opponent)
     note = {"steps": json.loads((run_dir / "progress.json").read_text())["steps"]}
+    if judge is not None:
+        note["discriminator"] = judge.label
     mini.save_adapter(averaged, recipe, run_dir / "adapter.safetensors", note)
     return averaged
+
+
+class _Lesson:
+    """The loss terms of a step: first the trainee's, then its discriminator's."""
+
+    def __init__(self, batch: Callable[[int], Batch], loss: BokehLoss, steps: int, halo: int):
+        self.batch, self.loss, self.steps, self.halo = batch, loss, steps, halo
+        self.shown: list[torch.Tensor] = []  # target and prediction of the step, in [-1, 1]
+
+    def terms(self, module, step: int) -> dict[str, torch.Tensor]:
+        """Eq. 12."""
+        pair = self.batch(step)
+        hardness = hardness_at(step / self.steps)
+        predicted = module(pair.image, pair.disparity, pair.lens, hardness, self.halo)
+        prediction, target, sharp = (
+            2 * x - 1 for x in (predicted.float(), pair.target, pair.image)
+        )
+        self.shown = [target, prediction.detach().clamp(-1, 1)]
+        return self.loss(prediction, target, sharp)
+
+    def verdict(self, module, step: int) -> dict[str, torch.Tensor]:
+        """Eq. 11, on the very pictures of this step."""
+        return discrimination(*module(torch.cat(self.shown)).chunk(2))
+
+
+def _compile(pipeline: BokehPipeline, perceptual, judge) -> None:
+    mini.compile_networks(pipeline)
+    if perceptual is not None:
+        perceptual.compile()
+    if judge is not None:
+        # Not the head: it is small, and changes its own vectors. Its two batch sizes stay static.
+        judge.features.compile(dynamic=False)
 
 
 def pair_stream(
@@ -154,37 +195,72 @@ def pair_stream(
 
 
 def smoke_run(recipe: Recipe, run_dir: Path) -> dict[str, torch.Tensor]:
-    """Two steps of a recipe on a tiny random network and random photos: shows that it runs.
+    """Two steps of a recipe on tiny random networks and random photos: shows that it runs.
 
-    The terms that need backbone weights are left out.
+    The perceptual term, which needs the weights of its backbone, is left out.
     """
-    weights = replace(recipe.weights, perceptual=0.0, adversarial=0.0)
+    weights = replace(recipe.weights, perceptual=0.0)
     recipe = replace(recipe, weights=weights, steps=2, batch_size=2, rank=2)
     draw = torch.Generator().manual_seed(0)
     photos = [torch.randint(256, (3, 96, 96), generator=draw, dtype=torch.uint8) for _ in range(2)]
     batch = pair_stream(recipe, photos, None, "cpu", crop=32, halo=16)
-    return train(recipe, run_dir, pipeline=mini.tiny(recipe), batch=batch, halo=16)
+    pipeline, judge = mini.tiny(recipe), discriminator.tiny(recipe.seed)
+    return train(recipe, run_dir, pipeline=pipeline, batch=batch, halo=16, judge=judge)
+
+
+# --- Command line -----------------------------------------------------------------------------
+
+
+def _whole(least: int) -> Callable[[str], int]:
+    """A whole number from `least` to what random numbers can be seeded with."""
+
+    def number(text: str) -> int:
+        if not (text.isascii() and text.isdigit() and least <= int(text) < 2**32):
+            accepted = f"a whole number, {least} to {2**32 - 1}"
+            raise argparse.ArgumentTypeError(f"found {text!r}; accepted: {accepted}")
+        return int(text)
+
+    return number
+
+
+def _recipe(name: str) -> Recipe:
+    if name not in RECIPES:
+        accepted = ", ".join(sorted(RECIPES))
+        raise argparse.ArgumentTypeError(f"found {name!r}; accepted: {accepted}")
+    return RECIPES[name]
 
 
 def main(argv: list[str] | None = None) -> None:
     """Command line: one slice of one recipe."""
-    parser = argparse.ArgumentParser(prog="bokehlib.training", allow_abbrev=False)
-    parser.add_argument("--recipe", choices=sorted(RECIPES), default="mini")
-    parser.add_argument("--photos", type=Path, required=True, help="folder of training photos")
-    parser.add_argument("--base", type=Path, help="weight file of the prior; default: embedded")
-    parser.add_argument("--run", type=Path, required=True, help="folder of this run")
-    parser.add_argument("--steps", type=int, help="instead of the recipe's")
-    parser.add_argument("--slice-steps", type=int, help="at most so many steps in this call")
-    parser.add_argument("--compile", action="store_true")
+    parser = Parser(prog="bokehlib.training", allow_abbrev=False)
+    folder: dict[str, Any] = {"type": Path, "metavar": "FOLDER"}
+    parser.add_argument("--photos", required=True, **folder, help="of training photographs")
+    parser.add_argument("--run", required=True, **folder, help="of this run, new or to go on with")
+    parser.add_argument("--recipe", type=_recipe, default="mini", metavar="NAME")
+    parser.add_argument("--base", type=Path, metavar="FILE", help="prior; default: embedded")
+    for name, least in (("steps", 1), ("batch-size", 1), ("seed", 0)):
+        parser.add_argument(
+            f"--{name}", type=_whole(least), metavar="N", help="instead of the recipe's"
+        )
+    parser.add_argument(
+        "--slice-steps", type=_whole(1), metavar="N", help="at most so many in this call"
+    )
+    parser.add_argument("--compile", action="store_true", help="slow to start, faster steps")
     given = parser.parse_args(argv)
-    recipe = RECIPES[given.recipe]
-    if given.steps:
-        recipe = replace(recipe, steps=given.steps)
-    base = given.base or need_weights(mini.BASE)
-    pipeline = mini.load_base(base, recipe).to(loop.device())
-    if given.compile:
-        mini.compile_networks(pipeline)
-    train(recipe, given.run, given.slice_steps, photos=given.photos, pipeline=pipeline)
+    if given.base and not given.base.is_file():
+        raise InputError(f"--base: found no file {given.base}; accepted: a prior's weight file")
+    if given.run.exists() and not given.run.is_dir():
+        raise InputError(f"--run: found {given.run}, not a folder; accepted: a folder")
+    instead = {name: getattr(given, name) for name in ("steps", "batch_size", "seed")}
+    recipe = replace(given.recipe, **{k: v for k, v in instead.items() if v is not None})
+    train(
+        recipe,
+        given.run,
+        given.slice_steps,
+        photos=given.photos,
+        pipeline=mini.load_base(given.base or need_weights(mini.BASE), recipe).to(loop.device()),
+        compiled=given.compile,
+    )
 
 
 if __name__ == "__main__":

@@ -2,7 +2,14 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from bokehlib.losses import GRADIENT_KERNELS, BokehLoss, gradients, multiscale_edge
+from bokehlib.losses import (
+    GRADIENT_KERNELS,
+    BokehLoss,
+    adversarial,
+    discrimination,
+    gradients,
+    multiscale_edge,
+)
 from bokehlib.study import LossWeights
 
 
@@ -57,22 +64,41 @@ def test_edge_loss_is_eq_10_written_as_a_loop():
     torch.testing.assert_close(multiscale_edge(p, t, s), sum(terms) / 2 + others)
 
 
+def test_the_two_players_minimise_what_eq_11_maximises():
+    draw = torch.Generator().manual_seed(2)
+    real, made = torch.randn(2, 4, 1, 3, 3, generator=draw, dtype=torch.float64).unbind(0)
+    eq_11 = torch.log(torch.sigmoid(real)).mean() + torch.log(1 - torch.sigmoid(made)).mean()
+    halves = discrimination(real, made)
+    assert sum(halves.values()).item() == pytest.approx(-eq_11.item(), abs=1e-6)
+    assert adversarial(made).item() == pytest.approx(
+        -torch.log(torch.sigmoid(made)).mean().item(), abs=1e-6
+    )
+
+
+def test_a_discriminator_that_is_sure_of_itself_still_teaches():
+    made = torch.full((1, 1, 2, 2), -200.0, dtype=torch.bfloat16, requires_grad=True)
+    term = adversarial(made)
+    assert term.item() == pytest.approx(200)
+    term.backward()
+    assert made.grad.sum().item() == pytest.approx(-1)  # a minimax loss would have no slope here
+
+
 def test_the_terms_are_those_of_eq_12_and_weighted_as_asked(photo):
     def distance(a, b):
         return (a - b).abs().mean()
 
-    guess = blurred(photo)
-    once = BokehLoss(LossWeights(1, 1, 1, 0), distance)(guess, photo, photo)
-    paper = BokehLoss(LossWeights(adversarial=0), distance)(guess, photo, photo)
-    assert list(once) == ["mse", "perceptual", "edge"]
+    guess, judge = blurred(photo), torch.nn.Conv2d(3, 1, 4)
+    once = BokehLoss(LossWeights(1, 1, 1, 1), distance, judge)(guess, photo, photo)
+    paper = BokehLoss(LossWeights(), distance, judge)(guess, photo, photo)
+    assert list(once) == ["mse", "perceptual", "edge", "adversarial"]
     assert {k: (paper[k] / once[k]).item() for k in once} == pytest.approx(
-        {"mse": 1, "perceptual": 5, "edge": 1}
+        {"mse": 1, "perceptual": 5, "edge": 1, "adversarial": 0.5}
     )
-    assert list(BokehLoss(LossWeights(1, 0, 0, 0))(guess, photo, photo)) == ["mse"]
+    assert list(BokehLoss(LossWeights(1, 0, 0, 0), None, judge)(guess, photo, photo)) == ["mse"]
 
 
 def test_a_term_that_cannot_be_computed_is_refused_by_name():
     with pytest.raises(ValueError, match="perceptual"):
         BokehLoss(LossWeights(adversarial=0))
-    with pytest.raises(ValueError, match="adversarial"):
+    with pytest.raises(ValueError, match=r"adversarial weight 0\.5 needs a discriminator"):
         BokehLoss(LossWeights(), torch.nn.Identity())

@@ -1,31 +1,22 @@
-"""Laws of the Triton kernels of PISA, held against the reference: on a GPU, or interpreted.
-
-Triton decides at its first import whether it interprets, so without a CUDA device one test runs
-this file once more in a process of its own, where all others are awake.
-"""
+"""Laws of the Triton kernels of PISA, held against the reference: on a GPU, or interpreted."""
 
 import itertools
 import math
-import os
 import subprocess
 import sys
-from importlib.util import find_spec
-from pathlib import Path
 
 import pytest
 import torch
+from interpreted import DEVICE, INTERPRETED, all_laws_hold, law, needs_triton, only_once
 
 from bokehlib import optics
 from bokehlib.optics import Lens
 from bokehlib.pisa import coverage, pisa_attention
 
-INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
-DEVICE = "cpu" if INTERPRETED else "cuda"
 pytestmark = [
-    pytest.mark.skipif(find_spec("triton") is None, reason="needs Triton"),
+    needs_triton,
     pytest.mark.filterwarnings("ignore::RuntimeWarning"),  # numpy's, of what is masked out later
 ]
-law = (lambda test: test) if INTERPRETED else pytest.mark.gpu
 INPUTS = ("output", "dq", "dk", "dv")
 
 
@@ -335,14 +326,6 @@ def test_importing_pisa_imports_no_triton():
     assert subprocess.run([sys.executable, "-c", script]).returncode == 0
 
 
-@pytest.mark.skipif(INTERPRETED or torch.cuda.is_available(), reason="held in this process")
+@only_once
 def test_all_laws_hold_in_the_interpreter():
-    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", str(Path(__file__))]
-    run = subprocess.run(
-        command,
-        env=os.environ | {"TRITON_INTERPRET": "1"},
-        cwd=Path(__file__).parent.parent,
-        capture_output=True,
-        text=True,
-    )
-    assert run.returncode == 0, run.stdout[-6000:] + run.stderr[-2000:]
+    all_laws_hold(__file__)

@@ -12,7 +12,7 @@ from shutil import which
 import pytest
 import yaml
 
-from bokehlib import study
+from bokehlib import study, tables
 from bokehlib.results import ROOT, published
 
 
@@ -44,6 +44,9 @@ def test_the_default_recipe_is_the_papers_complete_model():
         True,
         True,
     )
+    assert recipe.pisa.visibility == "paper"
+    beyond = (recipe.detail, recipe.optics_channels, recipe.classical, recipe.whole)
+    assert not any((*beyond, recipe.pisa.divide_by_coverage))
 
 
 def test_each_ablation_differs_from_the_complete_model_by_what_it_names():
@@ -65,6 +68,37 @@ def test_the_ten_ablations_stand_in_the_printed_order():
     printed = published("table2_ablation")["method"].drop_duplicates()
     assert [study.ABLATION_LABELS[name] for name in study.ABLATIONS] == list(printed)
     assert len(printed) == 10
+
+
+def test_each_recipe_beyond_the_paper_differs_from_the_embedded_one_by_what_it_names():
+    assert {name: differences(recipe, study.MINI) for name, recipe in study.BEYOND.items()} == {
+        "mini_detail": {"detail": True},
+        "mini_channels": {"optics_channels": True},
+        "mini_thin_lens": {"pisa.visibility": "thin_lens"},
+        "mini_residual": {"optics_channels": True, "classical": True},
+        "mini_whole": {"whole": True},
+    }
+
+
+def test_the_rows_of_table_2b_differ_in_their_attention_alone():
+    base = study.BEYOND["mini_channels"]
+    assert list(study.PHYSICS) == list(tables.PHYSICS)
+    assert {name: differences(recipe, base) for name, recipe in study.PHYSICS.items()} == {
+        "physics-plain": {"pisa.sites": ()},
+        "physics-keys": {"pisa.normalise": "keys", "pisa.occlusion": False},
+        "physics-no_visibility": {"pisa.occlusion": False},
+        "physics-paper": {},
+        "physics-thin_lens": {"pisa.visibility": "thin_lens"},
+        "physics-thin_lens-coverage": {
+            "pisa.visibility": "thin_lens",
+            "pisa.divide_by_coverage": True,
+        },
+    }
+
+
+def test_every_recipe_has_a_name_of_its_own():
+    parts = (study.ABLATIONS, {"mini": study.MINI}, study.BEYOND, study.PHYSICS)
+    assert len(study.RECIPES) == sum(map(len, parts))
 
 
 # --- Methods, tables and figures -------------------------------------------------------------

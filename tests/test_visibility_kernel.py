@@ -1,32 +1,23 @@
-"""The Triton kernels of visibility count what the PyTorch scenes count: on a GPU, or interpreted.
-
-Triton decides at its first import whether it interprets, so without a CUDA device one test runs
-this file once more in a process of its own, where all others but those of speed are awake.
-"""
+"""The Triton kernels of visibility count what the PyTorch scenes count, on whatever device."""
 
 import math
-import os
 import statistics
 import subprocess
 import sys
 import time
 import warnings
-from importlib.util import find_spec
-from pathlib import Path
 
 import pytest
 import torch
+from interpreted import DEVICE, INTERPRETED, all_laws_hold, law, needs_triton, only_once
 
 from bokehlib import optics, visibility
 from bokehlib.optics import Lens, reach, token_radius
 
-INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
-DEVICE = "cpu" if INTERPRETED else "cuda"
 pytestmark = [
-    pytest.mark.skipif(find_spec("triton") is None, reason="needs Triton"),
+    needs_triton,
     pytest.mark.filterwarnings("ignore::RuntimeWarning"),  # numpy's, of what is masked out later
 ]
-law = (lambda test: test) if INTERPRETED else pytest.mark.gpu
 each_model = pytest.mark.parametrize("model", optics.MODELS)
 
 
@@ -254,14 +245,6 @@ def test_importing_optics_imports_no_triton():
     assert subprocess.run([sys.executable, "-c", script]).returncode == 0
 
 
-@pytest.mark.skipif(INTERPRETED or torch.cuda.is_available(), reason="held in this process")
+@only_once
 def test_all_laws_hold_in_the_interpreter():
-    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", str(Path(__file__))]
-    run = subprocess.run(
-        command,
-        env=os.environ | {"TRITON_INTERPRET": "1"},
-        cwd=Path(__file__).parent.parent,
-        capture_output=True,
-        text=True,
-    )
-    assert run.returncode == 0, run.stdout[-6000:] + run.stderr[-2000:]
+    all_laws_hold(__file__)

@@ -1,6 +1,5 @@
 """Command line of the benchmark."""
 
-import argparse
 import sys
 import time
 from collections.abc import Iterable
@@ -12,7 +11,7 @@ import torch
 
 from bokehlib import results
 from bokehlib.benchmark import attention, model
-from bokehlib.errors import run_command
+from bokehlib.errors import Parser, run_command
 
 PARTS = {
     "attention": attention.rows,
@@ -21,9 +20,9 @@ PARTS = {
 }
 
 
-def command_line() -> argparse.ArgumentParser:
+def command_line() -> Parser:
     """Its options."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m bokehlib.benchmark",
         description="Time and memory of attention and of the whole model, on this machine.",
     )
@@ -37,9 +36,13 @@ def command_line() -> argparse.ArgumentParser:
 
 def main(argv: list[str] | None = None) -> int:
     """Measure and write `scores/speed-<part>.csv` with its stamp; see --help."""
-    options = command_line().parse_args(argv)
-    out = options.out or results.resolve(smoke=options.smoke)
-    return run_command(lambda: _measure(out, options.smoke, options.parts))
+
+    def command() -> None:
+        options = command_line().parse_args(argv)
+        out = options.out or results.resolve(smoke=options.smoke)
+        _measure(out, options.smoke, options.parts)
+
+    return run_command(command)
 
 
 def _measure(out: Path, smoke: bool, parts: Iterable[str]) -> None:

@@ -12,6 +12,8 @@ import torch.nn.functional as F
 from bokehlib.optics import Visibility
 from bokehlib.pisa import pisa_attention
 
+LEAST_COVERAGE = 1e-3  # a query that less light reaches stays dark
+
 
 @dataclass(frozen=True)
 class TokenOptics:
@@ -52,14 +54,19 @@ class PlainProcessor:
 class PisaProcessor:
     """Physics-inspired self-attention (Eq. 3-9) in the place of a plain self-attention."""
 
-    def __init__(self, normalise: str = "queries", coc: bool = True):
+    def __init__(
+        self, normalise: str = "queries", coc: bool = True, divide_by_coverage: bool = False
+    ):
         """Set the switches.
 
         Args:
             normalise: "queries" (Eq. 3) or "keys" (Eq. 2).
             coc: whether the circle-of-confusion mask stands inside the softmax (Eq. 5).
+            divide_by_coverage: whether the light that a query receives is divided by the sum of
+                its weights, at least 1e-3, so that a constant image stays constant.
         """
         self.normalise, self.coc = normalise, coc
+        self.divide_by_coverage = divide_by_coverage
 
     def __call__(
         self,
@@ -81,7 +88,12 @@ class PisaProcessor:
                 f"PISA got no optics for {tokens} tokens; given: {sorted(optics or {})}"
             )
         q, k, v = _project(attn, hidden_states, hidden_states)
-        return _merge(attn, self._attend(q, k, v, optics[tokens]))
+        light = self._attend(q, k, v, optics[tokens])
+        if self.divide_by_coverage:
+            # Of v's shape, which the Triton kernels ask for; all channels are alike.
+            coverage = self._attend(q, k, torch.ones_like(v), optics[tokens])[..., :1]
+            light = light / coverage.clamp(min=LEAST_COVERAGE)
+        return _merge(attn, light)
 
     def _attend(self, q, k, v, here: TokenOptics):
         return pisa_attention(
@@ -97,7 +109,13 @@ class PisaProcessor:
         )
 
 
-def install(unet, sites: tuple[str, ...], normalise: str = "queries", coc: bool = True) -> None:
+def install(
+    unet,
+    sites: tuple[str, ...],
+    normalise: str = "queries",
+    coc: bool = True,
+    divide_by_coverage: bool = False,
+) -> None:
     """Put PISA into the self-attentions named by `sites`, plain attention everywhere else.
 
     Args:
@@ -106,6 +124,7 @@ def install(unet, sites: tuple[str, ...], normalise: str = "queries", coc: bool 
             gets PISA. `()` leaves none.
         normalise: "queries" or "keys".
         coc: whether the circle-of-confusion mask is on.
+        divide_by_coverage: see `PisaProcessor`.
 
     Raises:
         ValueError: if a site matches no self-attention.
@@ -118,7 +137,7 @@ def install(unet, sites: tuple[str, ...], normalise: str = "queries", coc: bool 
     chosen = {name for name in selfs if any(site in name for site in sites)}
     unet.set_attn_processor(
         {
-            f"{name}.processor": PisaProcessor(normalise, coc)
+            f"{name}.processor": PisaProcessor(normalise, coc, divide_by_coverage)
             if name in chosen
             else PlainProcessor()
             for name in names

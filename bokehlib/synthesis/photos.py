@@ -8,9 +8,23 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from bokehlib.synthesis.planes import HAS_TRITON
+
 LEVELS = 3  # of each photo's pyramid: full, half and quarter size
 SHARPEST = 0.3  # octaves above its own size at which a pyramid level gives way to the next
 LARGEST_SCALE = 3.5  # photo pixels per crop pixel
+
+
+def upload(numbers, device: torch.device, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+    """Numbers as a tensor on the device, without a wait for what the device is busy with."""
+    tensor = torch.as_tensor(numbers, dtype=dtype)
+    # from pageable memory the copy would wait
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor
+
+
+def uniform(rng: np.random.Generator, low: float, high: float) -> float:
+    """The number that rng.uniform(low, high) draws, in a quarter of its time."""
+    return low + (high - low) * rng.random()
 
 
 @dataclass(frozen=True)
@@ -37,9 +51,11 @@ class Photos:
 
     def __init__(self, photos: Sequence[torch.Tensor], device: torch.device | str = "cpu"):
         """Photos are uint8 (3, H, W), sRGB."""
-        pixels, table, start = [], [], 0
+        pixels, start = [], 0
+        self.table: list[list[tuple[int, int, int]]] = []  # by photo and level
         for photo in photos:
             level = photo.to(device)[None].float()
+            table = []
             for k in range(LEVELS):
                 if k:
                     half = [max(1, n // 2) for n in level.shape[-2:]]
@@ -48,8 +64,8 @@ class Photos:
                 table.append((start, height, width))
                 pixels.append(level[0].flatten(1).T.round().to(torch.uint8))
                 start += height * width
+            self.table.append(table)
         self.pixels = torch.cat(pixels)  # (sum of H W, 3)
-        self.table = np.array(table).reshape(len(photos), LEVELS, 3)
         self.device = self.pixels.device
 
     def __len__(self) -> int:
@@ -59,11 +75,11 @@ class Photos:
     def draw(self, rng: np.random.Generator, size: tuple[int, int]) -> Crop:
         """A random crop whose window (H, W) lies inside its photo, 1 to 3.5 times smaller."""
         photo = int(rng.integers(len(self)))
-        _, height, width = self.table[photo, 0]
+        _, height, width = self.table[photo][0]
         fit = min(height / size[0], width / size[1])  # below 1 the photo has to be enlarged
         low, high = math.log(min(1.0, fit)), math.log(min(LARGEST_SCALE, fit))
-        scale = math.exp(rng.uniform(low, high))
-        y, x, flip = rng.uniform(0, 1, 3).tolist()
+        scale = math.exp(uniform(rng, low, high))
+        y, x, flip = rng.random(), rng.random(), rng.random()
         return Crop(photo, y, x, scale, flip < 0.5)
 
     def take(self, crops: Sequence[Crop], size: tuple[int, int], margin: int = 0) -> torch.Tensor:
@@ -72,9 +88,13 @@ class Photos:
         Returns:
             (B, 3, H + 2 margin, W + 2 margin) float in [0, 1], sRGB.
         """
-        rows = np.array([self._place(crop, size) for crop in crops])
-        starts = torch.from_numpy(rows[:, :3].astype(np.int64)).to(self.device)
-        places = torch.from_numpy(rows[:, 3:].astype(np.float32)).to(self.device)
+        rows = [self._place(crop, size) for crop in crops]
+        places = upload(rows, self.device, torch.float64)
+        if HAS_TRITON and self.pixels.is_cuda:
+            from bokehlib.synthesis import gather
+
+            return gather.take(self.pixels, places, size, margin)
+        starts, places = places[:, :3].long(), places[:, 3:].float()
         start, widths = starts[:, 0, None, None], starts[:, 2, None, None]
         top, left, step, flip = (v[:, None] for v in places.unbind(1))
         y, x = (
@@ -96,7 +116,7 @@ class Photos:
     def _place(self, crop: Crop, size: tuple[int, int]) -> tuple[float, ...]:
         """Buffer start, height and width of the level; top, left, step in its pixels; flip."""
         level = min(max(math.floor(math.log2(crop.scale) + SHARPEST), 0), LEVELS - 1)
-        start, height, width = self.table[crop.photo, level]
+        start, height, width = self.table[crop.photo][level]
         step = crop.scale / 2**level
         # whole pixels, so that a crop at the photo's own scale is the photo itself
         top = math.floor(crop.y * max(0.0, height - step * size[0]))

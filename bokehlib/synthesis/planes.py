@@ -8,16 +8,20 @@ through the lens point u the light of the layer's point
     p = q + K u (d(p) - f) = q + K u (a.q + b - f) / (1 - K a.u),
 
 f the disparity in focus and K the aperture: pixels of blur radius per unit of disparity.
+`Layers.render` defines the picture; on a GPU the kernel of `bokehlib.synthesis.gather` makes it.
 """
 
+import functools
 import math
 from dataclasses import dataclass
+from importlib.util import find_spec
 
 import torch
 import torch.nn.functional as F
 
 from bokehlib.optics import Lens
 
+HAS_TRITON = find_spec("triton") is not None
 GOLDEN_ANGLE = math.pi * (3 - math.sqrt(5))
 GAMMA = 2.2
 SEEN = 1 / 255  # share of a pixel's light below which a layer does not count as visible
@@ -85,14 +89,20 @@ class Layers:
             of the largest blur radius, so that light from outside is there.
         planes: (B, L, 3) = (a_y, a_x, b); disparity a.p + b in [0, 1], per px from the centre.
         size: (H, W) of the window; the canvas exceeds it by an even number of pixels.
+        counts: (B,) int32, how many of the layers are a scene's own, the farthest ones; None = all.
     """
 
     textures: torch.Tensor
     planes: torch.Tensor
     size: tuple[int, int]
+    counts: torch.Tensor | None = None
 
     def disparities(self) -> torch.Tensor:
         """Disparity of every plane over the window, (B, L, H, W)."""
+        return self._disparities
+
+    @functools.cached_property
+    def _disparities(self) -> torch.Tensor:
         return affine(self.planes, *positions(self.size, self.planes))
 
     def sharp(self) -> torch.Tensor:
@@ -117,6 +127,10 @@ class Layers:
 
     def visible(self) -> torch.Tensor:
         """Share of a window pixel's light that comes from each layer, (B, L, H, W)."""
+        return self._visible
+
+    @functools.cached_property
+    def _visible(self) -> torch.Tensor:
         alpha = centre(self.textures[:, :, 3], self.size)
         behind = (1 - alpha).flip(1).cumprod(1).flip(1)  # what this layer and nearer let through
         through = torch.cat([behind[:, 1:], torch.ones_like(behind[:, :1])], 1)
@@ -138,10 +152,13 @@ class Layers:
     def render(self, lens: Lens, points: torch.Tensor, chunk: int = 8) -> torch.Tensor:
         """Mean over lens points of the layers seen through each.
 
+        In float32 on a GPU, one kernel does it; it holds the textures as half floats, which
+        changes display values by less than 1e-3, and has no gradients.
+
         Args:
             lens: focus and aperture, floats or (B,) tensors.
             points: (B, P, 2) lens points of the unit disc.
-            chunk: lens points handled at once.
+            chunk: lens points handled at once where there is no kernel.
 
         Returns:
             (B, 3, H, W) linear light.
@@ -151,6 +168,8 @@ class Layers:
             for v in (lens.focus, lens.aperture)
         )
         rays = aperture[:, None, None] * points  # K u in px, (B, P, 2)
+        if HAS_TRITON and points.is_cuda and points.dtype == torch.float32:
+            return self._gather(focus, rays)
         shifted = self.planes - torch.stack([focus * 0, focus * 0, focus], -1)[:, None]
         total = points.new_zeros(len(points), 3, *self.size)
         farthest = self.textures[:, 0, :3].contiguous()  # nothing behind it: its alpha is not read
@@ -161,6 +180,14 @@ class Layers:
                 light = light.mul_(1 - seen[:, 3:]).add_(seen[:, :3])
             total += light.sum(2)
         return total / points.shape[1]
+
+    def _gather(self, focus: torch.Tensor, rays: torch.Tensor) -> torch.Tensor:
+        from bokehlib.synthesis import gather
+
+        counts = self.counts
+        if counts is None:
+            counts = torch.full_like(focus, self.planes.shape[1], dtype=torch.int32)
+        return gather.render(self.textures, self.planes, counts, self.size, focus, rays)
 
 
 def fetch(

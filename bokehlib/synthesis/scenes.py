@@ -11,7 +11,7 @@ import torch.nn.functional as F
 
 from bokehlib.optics import Lens
 from bokehlib.synthesis.mattes import TRAIN_FAMILIES, Cutouts, draw_cutouts, load_cutouts
-from bokehlib.synthesis.photos import Crop, Photos
+from bokehlib.synthesis.photos import Crop, Photos, uniform, upload
 from bokehlib.synthesis.planes import Layers, lens_points, positions, to_display, to_linear
 
 Plane = tuple[float, float, float]
@@ -139,93 +139,91 @@ class Synthesiser:
         lamps = self._draw_lamps(rng)
         focus = int(rng.integers(2)) * int(rng.integers(1, count + 1))
         low, high = math.log(SMALLEST_RADIUS), math.log(self.max_radius)
-        radius, rotation = math.exp(rng.uniform(low, high)), rng.uniform(0, 2 * math.pi)
+        radius, rotation = math.exp(uniform(rng, low, high)), uniform(rng, 0, 2 * math.pi)
         return Scene(background, foregrounds, planes, lamps, focus, radius, rotation)
 
     def _draw_foreground(self, rng: np.random.Generator) -> Foreground:
         bank = int(rng.integers(len(self.banks) - 1))
         cutout = int(rng.integers(self.banks[bank], self.banks[bank + 1]))
         texture = self.photos.draw(rng, self.size)
-        contrast, gain = rng.uniform(0.25, 1), rng.uniform(0.5, 1.4)
-        red, green, blue = (gain * rng.uniform(0.8, 1.2, 3)).tolist()
-        y, x = (rng.uniform(-0.32, 0.32, 2) * self.size).tolist()
-        side = min(self.size) * rng.uniform(0.75, 1.3)
-        angle, flip = rng.uniform(-0.4, 0.4), rng.uniform(0, 1) < 0.5
+        contrast, gain = uniform(rng, 0.25, 1), uniform(rng, 0.5, 1.4)
+        red, green, blue = (gain * uniform(rng, 0.8, 1.2) for _ in range(3))
+        y, x = (uniform(rng, -0.32, 0.32) * n for n in self.size)
+        side = min(self.size) * uniform(rng, 0.75, 1.3)
+        angle, flip = uniform(rng, -0.4, 0.4), rng.random() < 0.5
         tint = (red, green, blue)
         return Foreground(cutout, texture, contrast, tint, y, x, side, angle, flip)
 
     def _draw_planes(self, rng: np.random.Generator, foregrounds: int) -> tuple[Plane, ...]:
         """Planes whose disparities on the canvas lie in disjoint intervals, far to near."""
-        far = rng.uniform(0.02, 0.15)
-        near = far + rng.uniform(0, 0.2)
+        far = uniform(rng, 0.02, 0.15)
+        near = far + uniform(rng, 0, 0.2)
         planes = [self._tilt(rng, far, near)]
         share = (NEAREST - near) / foregrounds  # of the room in front of the background
         for _ in range(foregrounds):
-            far = near + share * rng.uniform(0.15, 0.7)
-            near = far + share * rng.uniform(0, 0.3)
+            far = near + share * uniform(rng, 0.15, 0.7)
+            near = far + share * uniform(rng, 0, 0.3)
             planes.append(self._tilt(rng, far, near))
         return tuple(planes)
 
     def _tilt(self, rng: np.random.Generator, far: float, near: float) -> Plane:
         """A plane in a random direction, with disparity from far to near over the canvas."""
-        angle = rng.uniform(0, 2 * math.pi)
+        angle = uniform(rng, 0, 2 * math.pi)
         height, width = self.canvas
         a_y, a_x = math.sin(angle), math.cos(angle)
         slope = (near - far) / (abs(a_y) * height + abs(a_x) * width)
         return slope * a_y, slope * a_x, (far + near) / 2
 
     def _draw_lamps(self, rng: np.random.Generator) -> tuple[Lamp, ...]:
-        if rng.uniform(0, 1) >= WITH_LAMPS:
+        if rng.random() >= WITH_LAMPS:
             return ()
         lamps = []
         for _ in range(int(rng.integers(3, 13))):
-            y, x = (rng.uniform(-0.5, 0.5, 2) * self.size).tolist()
-            radius, light = rng.uniform(1, 2.5), math.exp(rng.uniform(math.log(2), math.log(20)))
-            green = rng.uniform(0.6, 1)
-            blue = green * rng.uniform(0.4, 1)
+            y, x = (uniform(rng, -0.5, 0.5) * n for n in self.size)
+            radius, light = uniform(rng, 1, 2.5), math.exp(uniform(rng, math.log(2), math.log(20)))
+            green = uniform(rng, 0.6, 1)
+            blue = green * uniform(rng, 0.4, 1)
             lamps.append((y, x, radius, light, light * green, light * blue))
         return tuple(lamps)
 
     def layers(self, scenes: Sequence[Scene]) -> Layers:
         """The textured layers of a batch of scenes."""
-        light = to_linear(self._take([scene.background for scene in scenes]))
-        light = self._add_lamps(light, [scene.lamps for scene in scenes])
-        textures = [torch.cat([light, torch.ones_like(light[:, :1])], 1)]
-        depth = max(len(scene.planes) for scene in scenes)
-        for layer in range(depth - 1):
-            here = [i for i, scene in enumerate(scenes) if len(scene.foregrounds) > layer]
-            texture = torch.zeros_like(textures[0])
-            texture[self._tensor(here).long()] = self._paste(
-                [scenes[i].foregrounds[layer] for i in here]
-            )
-            textures.append(texture)
+        own = [f for scene in scenes for f in scene.foregrounds]
+        crops = [scene.background for scene in scenes] + [f.texture for f in own]
+        light = to_linear(self.photos.take(crops, self.size, self.margin))
+        background, colour = light.split([len(scenes), len(own)])
+        counts = [len(scene.planes) for scene in scenes]
+        depth = max(counts)
+        textures = light.new_zeros(len(scenes), depth, 4, *self.canvas)
+        textures[:, 0, :3] = self._add_lamps(background, [scene.lamps for scene in scenes])
+        textures[:, 0, 3] = 1
+        places = [i * depth + layer for i, count in enumerate(counts) for layer in range(1, count)]
+        if own:
+            textures.flatten(0, 1)[self._tensor(places).long()] = self._paste(own, colour)
         nothing = ((0.0, 0.0, 1.0),)  # the plane of a layer that a scene lacks
         planes = [scene.planes + nothing * (depth - len(scene.planes)) for scene in scenes]
-        return Layers(torch.stack(textures, 1), self._tensor(planes), self.size)
-
-    def _take(self, crops: Sequence[Crop]) -> torch.Tensor:
-        return self.photos.take(crops, self.size, self.margin)
+        return Layers(textures, self._tensor(planes), self.size, self._tensor(counts).int())
 
     def _tensor(self, numbers) -> torch.Tensor:
-        return torch.tensor(numbers, dtype=torch.float32).to(self.device, non_blocking=True)
+        return upload(numbers, self.device)
 
-    def _paste(self, foregrounds: Sequence[Foreground]) -> torch.Tensor:
-        """Premultiplied linear RGBA (B, 4, Ht, Wt) of one cut-out for each sample."""
-        colour = to_linear(self._take([f.texture for f in foregrounds]))
-        contrast = self._tensor([f.contrast for f in foregrounds])[:, None, None, None]
-        colour = torch.lerp(colour.mean((2, 3), keepdim=True), colour, contrast)
-        colour = colour * self._tensor([f.tint for f in foregrounds])[:, :, None, None]
-        chosen = self._tensor([f.cutout for f in foregrounds]).long()
+    def _paste(self, foregrounds: Sequence[Foreground], colour: torch.Tensor) -> torch.Tensor:
+        """Premultiplied linear RGBA (B, 4, Ht, Wt) of cut-outs coloured by (B, 3, Ht, Wt)."""
+        numbers = [
+            (f.cutout, f.contrast, *f.tint, f.y, f.x, *turn, f.side, -1.0 if f.flip else 1.0)
+            for f in foregrounds
+            for turn in [(math.sin(f.angle), math.cos(f.angle))]
+        ]
+        table = self._tensor(numbers)
+        chosen, contrast, tint = table[:, 0].long(), table[:, 1], table[:, 2:5, None, None]
+        colour = torch.lerp(
+            colour.mean((2, 3), keepdim=True), colour, contrast[:, None, None, None]
+        )
+        colour = colour * tint
         rgba = self.rgba[chosen].float() / 255
         rgba = torch.cat([to_linear(rgba[:, :3]) * rgba[:, 3:], rgba[:, 3:]], 1)
-        placing = self._tensor(
-            [
-                (f.y, f.x, math.sin(f.angle), math.cos(f.angle), f.side, -1.0 if f.flip else 1.0)
-                for f in foregrounds
-            ]
-        )
-        centre_y, centre_x, sine, cosine, side, flip = placing[..., None, None].unbind(1)
-        y, x = positions(self.canvas, placing)
+        centre_y, centre_x, sine, cosine, side, flip = table[:, 5:, None, None].unbind(1)
+        y, x = positions(self.canvas, table)
         y, x = y - centre_y, x - centre_x
         across = flip * (cosine * x + sine * y) * (2 / side)
         down = (cosine * y - sine * x) * (2 / side)
@@ -235,17 +233,21 @@ class Synthesiser:
         return torch.cat([light, placed[:, 3:]], 1)
 
     def _add_lamps(self, light: torch.Tensor, lamps: Sequence[tuple[Lamp, ...]]) -> torch.Tensor:
+        lit = [i for i, some in enumerate(lamps) if some]
+        if not lit:
+            return light
         most = max(map(len, lamps))
         dark = ((0.0, 0.0, 1.0, 0.0, 0.0, 0.0),)
-        table = self._tensor([some + dark * (most - len(some)) for some in lamps])
-        if not most:
-            return light
+        table = self._tensor([lamps[i] + dark * (most - len(lamps[i])) for i in lit])
+        centre_y, centre_x, radius = table[:, :, :3, None, None].unbind(2)
         y, x = positions(self.canvas, light)
-        for lamp in table[..., None, None].unbind(1):
-            distance = torch.hypot(y - lamp[:, 0], x - lamp[:, 1])
-            cover = (lamp[:, 2] + 0.5 - distance).clamp(0, 1)
-            light = torch.addcmul(light, lamp[:, 3:], cover[:, None])
-        return light
+        distance = torch.hypot(y - centre_y, x - centre_x)
+        cover = (radius + 0.5 - distance).clamp(0, 1)
+        places = self._tensor(lit).long()
+        shining = light[places]
+        for lamp in range(most):
+            shining.addcmul_(table[:, lamp, 3:, None, None], cover[:, lamp, None])
+        return light.index_copy(0, places, shining)
 
     def lens(self, scenes: Sequence[Scene], layers: Layers) -> Lens:
         """The lens of each scene: focus on its layer, aperture from its largest radius."""

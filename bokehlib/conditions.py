@@ -1,0 +1,101 @@
+"""What the one-step model can be given beyond the paper: optics as channels, and lost detail."""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from bokehlib.optics import Lens, circle_of_confusion
+
+OPTICS = 2  # channels of `optics_channels`
+HALF = 2.0  # latents of radius at which the defocus channel is 1/2
+SHARP, BLURRED = 0.5, 1.0  # px of radius up to which all detail is kept, and from which none is
+
+
+def defocus(disparity: Tensor, lens: Lens) -> Tensor:
+    """Signed blur radius of every pixel in pixels, positive before the focus, (B, 1, H, W)."""
+    focus, aperture = lens.column(disparity)
+    return aperture * (disparity - focus)
+
+
+def optics_channels(disparity: Tensor, lens: Lens, stride: int) -> Tensor:
+    """Defocus and disparity on the grid of the latents.
+
+    With t the signed radius in latents, the defocus channel is the area mean of t / (|t| + 2), in
+    (-1, 1). It depends on the blur in latents alone, not on the size of the image.
+
+    Args:
+        disparity: (B, 1, H, W) in [0, 1].
+        lens: in pixels of this disparity map.
+        stride: pixels per latent; divides H and W.
+
+    Returns:
+        (B, 2, H/stride, W/stride).
+    """
+    signed = defocus(disparity, lens) / stride
+    return F.avg_pool2d(torch.cat((signed / (signed.abs() + HALF), disparity), dim=1), stride)
+
+
+def sharpness(disparity: Tensor, lens: Lens) -> Tensor:
+    """How much of a pixel's own detail a lens would show, (B, 1, H, W) in [0, 1].
+
+    With r the radius of pixel p in pixels of this image, n the signed one (positive before the
+    focus) and rho(p) = max(r(p), max_s(n(s) - |P_s - P_p|)), it is 1 - u^2 (3 - 2 u) for
+    u = clamp((rho - 0.5) / 0.5, 0, 1): 1 up to half a pixel, 0 from one pixel on. The second
+    maximum is how deep p lies inside the discs of what is before the focus, so detail under a
+    blurred foreground is not kept.
+
+    Args:
+        disparity: (B, 1, H, W) in [0, 1].
+        lens: in pixels of this disparity map.
+    """
+    deep = torch.maximum(
+        circle_of_confusion(disparity, lens), under_discs(defocus(disparity, lens))
+    )
+    u = ((deep - SHARP) / (BLURRED - SHARP)).clamp(0, 1)
+    return 1 - u * u * (3 - 2 * u)
+
+
+def under_discs(radius: Tensor) -> Tensor:
+    """How deep every pixel p lies in discs, max over s of radius(s) - |P_s - P_p|, in pixels.
+
+    Distances are those of paths along rows, columns and diagonals, at most 8 % too long.
+
+    Args:
+        radius: (B, 1, H, W) in pixels; a negative one is no disc.
+
+    Returns:
+        Like radius; 0 or less where no disc reaches.
+    """
+    steps = min(int(radius.amax().clamp(min=0)), max(radius.shape[-2:]))
+    for _ in range(steps):
+        straight = torch.maximum(
+            F.max_pool2d(radius, (3, 1), 1, (1, 0)), F.max_pool2d(radius, (1, 3), 1, (0, 1))
+        )
+        diagonal = F.max_pool2d(radius, 3, 1, 1) - math.sqrt(2)
+        radius = torch.maximum(radius, torch.maximum(straight - 1, diagonal))
+    return radius
+
+
+def widen(unet, channels: int, silent: bool = False) -> None:
+    """Let a U-Net take more input channels, in place; the new ones weigh 0 at first.
+
+    Args:
+        unet: a diffusers UNet2DConditionModel.
+        channels: of its input from now on.
+        silent: whether a network that gets new ones predicts 0 until its last convolution learns.
+
+    Raises:
+        ValueError: if the network takes more channels than that already.
+    """
+    first = unet.conv_in
+    if first.in_channels > channels:
+        raise ValueError(f"U-Net of {first.in_channels} channels; accepted: up to {channels}")
+    new = (0, channels - first.in_channels)
+    first.weight = nn.Parameter(F.pad(first.weight.detach(), (0, 0, 0, 0, *new)))
+    first.in_channels = channels
+    unet.register_to_config(in_channels=channels)
+    if silent and new[1]:
+        for parameter in unet.conv_out.parameters():
+            nn.init.zeros_(parameter)
