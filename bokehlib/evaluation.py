@@ -5,11 +5,10 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
-from scipy import ndimage
 from tqdm import tqdm
 
+from bokehlib.disturb import disturb
 from bokehlib.metrics import METRICS, Measure
 from bokehlib.optics import Lens
 
@@ -26,7 +25,7 @@ def score(
     metrics: Measure,
     method: str,
     dataset: str,
-    perturbation: int = 0,
+    perturbation: int | str = 0,
     progress: bool = True,
 ) -> list[dict[str, Any]]:
     """Render every sample and compare it with the truth.
@@ -37,8 +36,8 @@ def score(
         metrics: The metrics that this machine can compute.
         method: Name for the rows.
         dataset: Name for the rows.
-        perturbation: Radius in pixels by which the disparity is dilated (> 0) or eroded (< 0);
-            the focus stays that of the true disparity.
+        perturbation: Radius in pixels by which the disparity is dilated (> 0) or eroded (< 0), or
+            a name of `disturb.DISTURBANCES`; the focus stays that of the true disparity.
         progress: Show a progress bar with the time left.
 
     Returns:
@@ -47,7 +46,7 @@ def score(
     """
     rows = []
     for sample in tqdm(samples, desc=f"{method} on {dataset}", unit="image", disable=not progress):
-        disparity = perturb_disparity(sample.disparity, perturbation).to(metrics.device)
+        disparity = disturb(sample.disparity, perturbation).to(metrics.device)
         image = sample.image.to(metrics.device)
         prediction, seconds = timed(renderer, image, disparity, sample.lens)
         values = metrics(prediction, sample.target)
@@ -76,38 +75,3 @@ def timed(
     if image.is_cuda:
         torch.cuda.synchronize(image.device)
     return prediction, time.perf_counter() - start
-
-
-def perturb_disparity(disparity: torch.Tensor, radius: int) -> torch.Tensor:
-    """Grow or shrink what is near, as a wrong disparity map does (Fig. 7).
-
-    The kernel is OpenCV's ellipse of side 2 |radius| + 1; nothing comes in from outside.
-
-    Args:
-        disparity: (B, 1, H, W).
-        radius: In pixels; > 0 dilates (the largest in the kernel), < 0 erodes (the smallest),
-            0 changes nothing.
-
-    Returns:
-        (B, 1, H, W) of the same dtype, on the same device.
-    """
-    if radius == 0:
-        return disparity
-    kernel = elliptic_kernel(abs(radius))[None, None]  # (1, 1, side, side)
-    extreme, outside = (
-        (ndimage.maximum_filter, -math.inf) if radius > 0 else (ndimage.minimum_filter, math.inf)
-    )
-    values = disparity.cpu().numpy()
-    result = extreme(values, footprint=kernel, mode="constant", cval=outside)
-    return torch.from_numpy(result).to(disparity)
-
-
-def elliptic_kernel(radius: int) -> np.ndarray:
-    """OpenCV's MORPH_ELLIPSE as booleans (2 radius + 1, 2 radius + 1).
-
-    Each row is as wide as the circle there, rounded (so the kernel is not quite symmetric under
-    transposition).
-    """
-    steps = np.arange(-radius, radius + 1)
-    half_width = np.rint(np.sqrt(radius**2 - steps**2))  # of each row
-    return np.abs(steps) <= half_width[:, None]

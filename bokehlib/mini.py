@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from peft import LoraConfig
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from bokehlib.errors import InputError
@@ -274,9 +274,12 @@ def _save(tensors, path: Path, metadata: dict[str, Any]) -> None:
 
 
 def _load(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-    with safe_open(path, "pt") as file:
-        tensors = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118
-        return tensors, {k: json.loads(v) for k, v in (file.metadata() or {}).items()}
+    try:
+        with safe_open(path, "pt") as file:
+            tensors = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118
+            return tensors, {k: json.loads(v) for k, v in (file.metadata() or {}).items()}
+    except SafetensorError as error:
+        raise InputError(f"{path}: {error}; accepted: a safetensors file") from error
 
 
 # --- The method -------------------------------------------------------------------------------

@@ -147,12 +147,13 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--slice-steps", type=int)
     parser.add_argument("--batch-size", type=int, default=48)
     parser.add_argument("--learning-rate", type=float, default=5e-4)
+    parser.add_argument("--fine", action="store_true", help="attention at 4 px a token, too")
     parser.add_argument("--compile", action="store_true")
     given = parser.parse_args(argv)
 
     device = loop.device()
     torch.manual_seed(0)
-    pipeline = mini.build()
+    pipeline = mini.build(fine=given.fine)
     draw = crops(training_photos([given.photos]), (CROP, CROP), device)
     size = given.batch_size
     schedule = loop.Schedule(

@@ -293,3 +293,10 @@ def test_a_batch_is_rendered_with_a_lens_each_and_a_closed_one_changes_no_bit():
     torch.testing.assert_close(found, scatter(image, disparity, lens), rtol=0, atol=1e-5)
     assert torch.equal(found[1], image[1])
     assert classical.scatter(image.half(), disparity, lens).dtype == torch.float16
+
+
+def test_a_file_that_is_no_safetensors_file_is_named(tmp_path):
+    path = tmp_path / "base.safetensors"
+    path.write_bytes(b"not weights at all")
+    with pytest.raises(InputError, match=r"base\.safetensors: .*accepted: a safetensors file"):
+        mini.load_base(path)

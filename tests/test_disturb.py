@@ -17,7 +17,6 @@ from bokehlib.disturb import (
     warped,
     without_strands,
 )
-from bokehlib.evaluation import perturb_disparity
 
 SIZES = [(1, 1), (2, 31), (17, 3), (40, 33)]
 
@@ -26,11 +25,54 @@ def _random(*shape, seed=0):
     return torch.rand(*shape, generator=torch.Generator().manual_seed(seed))
 
 
+def kernel(radius):
+    """OpenCV's MORPH_ELLIPSE as booleans (2 radius + 1, 2 radius + 1)."""
+    steps = np.arange(-radius, radius + 1)
+    half_width = np.rint(np.sqrt(radius**2 - steps**2))  # of each row
+    return np.abs(steps) <= half_width[:, None]
+
+
+def by_scipy(disparity, radius):
+    """Dilation and erosion by the kernel, worked out independently."""
+    extreme, outside = (
+        (ndimage.maximum_filter, -math.inf) if radius > 0 else (ndimage.minimum_filter, math.inf)
+    )
+    footprint = kernel(abs(radius))[None, None]
+    result = extreme(disparity.numpy(), footprint=footprint, mode="constant", cval=outside)
+    return torch.from_numpy(result)
+
+
+def test_the_kernel_is_opencvs_ellipse():
+    expected = ["..#..", "#####", "#####", "#####", "..#.."]  # as in its documentation
+    rows = ["".join(".#"[int(cell)] for cell in row) for row in kernel(2)]
+    assert rows == expected
+    assert kernel(8).shape == (17, 17)
+
+
+@pytest.mark.parametrize("radius", [1, 2, 5, 30])
+def test_a_near_point_grows_to_the_kernel(radius):
+    disparity = torch.zeros(1, 1, 70, 65)
+    disparity[0, 0, 33, 32] = 1
+    grown = np.zeros((70, 65))
+    window = np.s_[33 - radius : 34 + radius, 32 - radius : 33 + radius]
+    grown[window] = kernel(radius)
+    assert np.array_equal(disturb(disparity, radius)[0, 0].numpy(), grown)
+    assert disturb(disparity, -radius).sum() == 0
+
+
+@pytest.mark.parametrize("radius", [1, 3, 8])
+def test_eroding_what_is_near_is_dilating_what_is_far(radius):
+    disparity = _random(2, 1, 21, 34)
+    far = 1 - disparity
+    dual = 1 - disturb(far, radius)
+    assert (disturb(disparity, -radius) - dual).abs().max() < 1e-6
+
+
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("radius", [-8, -4, -2, -1, 0, 1, 2, 3, 4, 8])
 def test_growing_is_the_same_as_with_scipy_bit_for_bit(size, radius):
     disparity = _random(2, 1, *size)
-    assert torch.equal(disturb(disparity, radius), perturb_disparity(disparity, radius))
+    assert torch.equal(disturb(disparity, radius), by_scipy(disparity, radius))
 
 
 def test_every_sample_of_a_batch_grows_by_its_own_radius():
@@ -38,7 +80,7 @@ def test_every_sample_of_a_batch_grows_by_its_own_radius():
     radii = [3, -4, 0, 1, -2]
     grown = grow(disparity, torch.tensor(radii), 4)
     for one, alone, radius in zip(grown, disparity, radii, strict=True):
-        assert torch.equal(one, perturb_disparity(alone[None], radius)[0])
+        assert torch.equal(one, by_scipy(alone[None], radius)[0])
 
 
 def test_random_disturbances_stay_within_the_largest_and_come_back_from_the_seed():
@@ -52,7 +94,7 @@ def test_random_disturbances_stay_within_the_largest_and_come_back_from_the_seed
     assert not torch.equal(first, draw(1))
     counts = {}
     for radius in range(-4, 5):
-        wrong = perturb_disparity(disparity[:1], radius)
+        wrong = by_scipy(disparity[:1], radius)
         counts[radius] = int((first == wrong).all(dim=(1, 2, 3)).sum())
     assert sum(counts.values()) == 400  # each is a whole radius of the measured kind
     assert all(25 <= counts[radius] <= 80 for radius in range(-3, 4))  # 50 expected

@@ -3,11 +3,11 @@
 import math
 from dataclasses import dataclass
 
-import numpy as np
 import pytest
 import torch
 
-from bokehlib.evaluation import elliptic_kernel, perturb_disparity, score
+from bokehlib.disturb import disturb
+from bokehlib.evaluation import score
 from bokehlib.metrics import METRICS, Measure
 from bokehlib.optics import Lens
 
@@ -65,18 +65,19 @@ def test_a_row_says_what_was_measured_in_the_order_of_the_samples(samples):
         assert all(math.isnan(row[name]) for name in METRICS if name not in expected)
 
 
-def test_the_renderer_gets_the_wrong_disparity_and_the_true_focus(samples):
+@pytest.mark.parametrize("perturbation", [-2, "gamma"])
+def test_the_renderer_gets_the_wrong_disparity_and_the_true_focus(samples, perturbation):
     seen = []
 
     def renderer(image, disparity, lens):
         seen.append((disparity, lens))
         return image
 
-    rows = score(renderer, samples, Measure(), "m", "d", perturbation=-2, progress=False)
+    rows = score(renderer, samples, Measure(), "m", "d", perturbation=perturbation, progress=False)
     for (disparity, lens), sample, row in zip(seen, samples, rows, strict=True):
-        assert torch.equal(disparity, perturb_disparity(sample.disparity, -2))
+        assert torch.equal(disparity, disturb(sample.disparity, perturbation))
         assert lens == sample.lens
-        assert row["perturbation"] == -2
+        assert row["perturbation"] == perturbation
 
 
 def test_seconds_are_those_of_the_renderer_alone(samples, monkeypatch):
@@ -106,53 +107,3 @@ def test_the_progress_bar_can_be_turned_off_and_says_who_is_measured(samples, ca
     assert capfd.readouterr().err == ""
     score(lambda i, d, lens: i, samples, Measure(), "m", "d")
     assert "m on d" in capfd.readouterr().err
-
-
-# --- Disparity that is wrong ----------------------------------------------------------------
-
-
-def test_no_radius_changes_nothing():
-    disparity = _random(1, 1, 9, 9)
-    assert torch.equal(perturb_disparity(disparity, 0), disparity)
-
-
-def test_the_kernel_is_opencvs_ellipse():
-    expected = ["..#..", "#####", "#####", "#####", "..#.."]  # as in its documentation
-    rows = ["".join(".#"[int(cell)] for cell in row) for row in elliptic_kernel(2)]
-    assert rows == expected
-    assert elliptic_kernel(8).shape == (17, 17)
-
-
-@pytest.mark.parametrize("radius", [1, 2, 5, 30])
-def test_a_near_point_grows_to_the_kernel(radius):
-    disparity = torch.zeros(1, 1, 70, 65)
-    disparity[0, 0, 33, 32] = 1
-    grown = np.zeros((70, 65))
-    window = np.s_[33 - radius : 34 + radius, 32 - radius : 33 + radius]
-    grown[window] = elliptic_kernel(radius)
-    assert np.array_equal(perturb_disparity(disparity, radius)[0, 0].numpy(), grown)
-    assert perturb_disparity(disparity, -radius).sum() == 0
-
-
-@pytest.mark.parametrize("radius", [1, 3, 8])
-def test_eroding_what_is_near_is_dilating_what_is_far(radius):
-    disparity = _random(2, 1, 21, 34)
-    far = 1 - disparity
-    dual = 1 - perturb_disparity(far, radius)
-    assert (perturb_disparity(disparity, -radius) - dual).abs().max() < 1e-6
-
-
-@pytest.mark.parametrize("radius", [-8, -1, 1, 8])
-@pytest.mark.parametrize("size", [(1, 1), (3, 20), (20, 20)])
-def test_nothing_comes_in_from_outside(radius, size):
-    constant = torch.full((1, 1, *size), 0.3)
-    assert torch.equal(perturb_disparity(constant, radius), constant)
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_a_batch_keeps_its_pictures_apart_and_its_dtype(dtype):
-    disparity = torch.stack([_random(1, 12, 12), torch.zeros(1, 12, 12)]).to(dtype)
-    grown = perturb_disparity(disparity, 4)
-    assert grown.dtype == dtype
-    assert torch.equal(grown[:1], perturb_disparity(disparity[:1], 4))
-    assert grown[1].abs().max() == 0

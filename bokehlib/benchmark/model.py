@@ -147,7 +147,8 @@ def compared(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def _install_ours(pipeline: BokehPipeline) -> None:
     config = pipeline.config
-    install(pipeline.unet, tuple(config.sites), config.normalise, config.coc)
+    sites = tuple(config.sites)
+    install(pipeline.unet, sites, config.normalise, config.coc, config.divide_by_coverage)
 
 
 def _started(what: str, render: Callable) -> list[Row]:
