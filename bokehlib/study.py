@@ -53,6 +53,7 @@ class Recipe:
     detail: bool = False  # what the autoencoder loses comes back where the picture is sharp
     optics_channels: bool = False  # defocus and disparity beside the latent
     classical: bool = False  # the classical render, corrected in latent space
+    disturbed: float = 0.0  # px by which every second training pair's disparity may be wrong
 
 
 FULL = Recipe()
@@ -104,6 +105,7 @@ BEYOND = {  # what the paper does not have, each against "mini"
     "mini_thin_lens": replace(MINI, pisa=replace(MINI.pisa, visibility="thin_lens")),
     "mini_residual": replace(_CHANNELS, classical=True),
     "mini_whole": replace(MINI, whole=True),
+    "mini_disturbed": replace(MINI, disturbed=4.0),
 }
 
 

@@ -17,6 +17,7 @@ from accelerate.utils import set_seed
 from bokehlib import discriminator, loop, mini
 from bokehlib.backbones import lpips_network
 from bokehlib.datasets import training_photos
+from bokehlib.disturb import random_disturbance
 from bokehlib.errors import InputError, Parser, run_command
 from bokehlib.losses import BokehLoss, discrimination
 from bokehlib.optics import Lens
@@ -181,7 +182,13 @@ def pair_stream(
     @functools.lru_cache(maxsize=1)
     def block(number: int) -> Batch:
         samples = range(number * AHEAD * size, (number + 1) * AHEAD * size)
-        return synthesiser.batch(recipe.seed, samples)
+        pairs = synthesiser.batch(recipe.seed, samples)
+        if not recipe.disturbed:
+            return pairs
+        draw = torch.Generator(pairs.disparity.device).manual_seed(recipe.seed * 1_000_003 + number)
+        wrong = random_disturbance(pairs.disparity[1::2], draw, recipe.disturbed)
+        pairs.disparity[1::2] = wrong
+        return pairs
 
     def batch(step: int) -> Batch:
         whole, part = block(step // AHEAD), slice(step % AHEAD * size, (step % AHEAD + 1) * size)

@@ -77,6 +77,7 @@ def test_each_recipe_beyond_the_paper_differs_from_the_embedded_one_by_what_it_n
         "mini_thin_lens": {"pisa.visibility": "thin_lens"},
         "mini_residual": {"optics_channels": True, "classical": True},
         "mini_whole": {"whole": True},
+        "mini_disturbed": {"disturbed": 4.0},
     }
 
 

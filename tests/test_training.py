@@ -12,9 +12,9 @@ from torch._dynamo.testing import CompileCounter
 from bokehlib import discriminator, loop, mini, prior, training
 from bokehlib.errors import InputError, run_command
 from bokehlib.optics import Lens
-from bokehlib.study import FULL, LossWeights
+from bokehlib.study import FULL, RECIPES, LossWeights
 from bokehlib.synthesis import Batch
-from bokehlib.training import hardness_at, train
+from bokehlib.training import hardness_at, pair_stream, train
 
 RECIPE = replace(FULL, weights=LossWeights(1, 0, 1, 0), rank=2, batch_size=2, steps=4)
 DUEL = replace(RECIPE, weights=LossWeights(1, 0, 1, 0.5))
@@ -295,3 +295,19 @@ def test_the_prior_learns_to_copy_and_to_denoise(tmp_path):
         first, last = (sum(float(v) for v in row[1:]) for row in (rows[0], rows[-1]))
         assert last < first
     assert not any(p.requires_grad for p in pipeline.unet.parameters())
+
+
+def test_every_second_pair_of_a_disturbed_recipe_has_a_wrong_disparity_and_nothing_else_changes():
+    photos = [torch.randint(256, (3, 96, 96), dtype=torch.uint8) for _ in range(2)]
+    plain = replace(RECIPES["mini"], batch_size=4)
+    streams = [
+        pair_stream(recipe, photos, None, "cpu", crop=32, halo=16)
+        for recipe in (plain, replace(plain, disturbed=4.0), replace(plain, disturbed=4.0))
+    ]
+    true, wrong, again = (stream(1) for stream in streams)
+    assert torch.equal(wrong.disparity, again.disparity)
+    assert torch.equal(wrong.disparity[::2], true.disparity[::2])
+    assert not torch.equal(wrong.disparity[1::2], true.disparity[1::2])
+    for name in ("image", "target"):
+        assert torch.equal(getattr(wrong, name), getattr(true, name))
+    assert torch.equal(wrong.lens.focus, true.lens.focus)
