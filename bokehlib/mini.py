@@ -90,7 +90,7 @@ def _pipeline(vae, unet, recipe: Recipe) -> BokehPipeline:
         beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", clip_sample=False
     )
     pisa = recipe.pisa
-    return BokehPipeline(
+    pipeline = BokehPipeline(
         vae,
         unet,
         scheduler,
@@ -103,6 +103,8 @@ def _pipeline(vae, unet, recipe: Recipe) -> BokehPipeline:
         divide_by_coverage=pisa.divide_by_coverage,
         **{switch: getattr(recipe, switch) for switch in BEYOND_THE_PAPER},
     )
+    pipeline.set_progress_bar_config(disable=None)  # shown where somebody looks
+    return pipeline
 
 
 # --- What a recipe trains ---------------------------------------------------------------------

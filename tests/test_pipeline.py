@@ -324,6 +324,11 @@ def test_progress_is_shown_for_several_tiles_alone(capsys):
         assert ("it/s" in capsys.readouterr().err) == bars
 
 
+def test_progress_is_not_shown_where_nobody_looks(capsys):
+    mini.tiny()(*scene(24, 150), Lens(0.3, 16.0), tile=112)
+    assert capsys.readouterr().err == ""
+
+
 @torch.inference_mode()
 def test_the_embedded_model_renders_a_photograph_in_tiles_without_seams():
     """Group norms average over a tile instead of the image, so the two differ a little."""
