@@ -198,85 +198,6 @@ def build(
     raise KeyError(f"unknown table {name!r}; known: {', '.join(CAPTIONS)}")
 
 
-# --- The parts of the speed table ------------------------------------------------------------
-
-
-def speed_parts(frame: pd.DataFrame, published: pd.DataFrame) -> dict[str, str]:
-    """The parts in which the speed table is read: heading -> table in Markdown, or "not run".
-
-    Args:
-        frame: from `speed`.
-        published: as read by `results.published("tableS1")`.
-    """
-    rows = frame.dropna(subset="milliseconds")
-    attention, what = rows[rows["heads"].notna()], rows["what"]
-    forward = attention["direction"] == "forward"
-    cells = "milliseconds (ratio to plain)"
-    parts = {
-        f"Attention, forward: {cells}": _by_size(attention[forward]),
-        f"Attention, forward and backward: {cells}": _by_size(attention[~forward]),
-        "Visibility: milliseconds": _by_size(rows[what.str.startswith("visibility")]),
-        "The whole model by stage: milliseconds": _by_stage(rows[what.str.startswith("sdxl-")]),
-        "One picture by method": _durations(rows, published),
-    }
-    return {
-        heading: part.to_markdown(index=False, disable_numparse=True) if len(part) else "not run"
-        for heading, part in parts.items()
-    }
-
-
-def _wide(rows: pd.DataFrame, index: list[str], columns: str) -> pd.DataFrame:
-    """Texts of column `cell` in rows and columns in the order of their first appearance."""
-    wide = rows.pivot_table("cell", index, columns, aggfunc="first", sort=False)
-    return wide.fillna("").reset_index().rename_axis(columns=None)
-
-
-def _texts(numbers: pd.Series, form: str) -> pd.Series:
-    """Each number in that form, nothing where there is none."""
-    texts = ["" if pd.isna(number) else form.format(number) for number in numbers]
-    return pd.Series(texts, numbers.index, "str")
-
-
-def _by_size(rows: pd.DataFrame) -> pd.DataFrame:
-    """A row a `what` and radius, a column a size; cells: milliseconds (ratio to plain)."""
-    texts = {
-        "what": rows["what"],
-        "radius": _texts(rows["radius"], "{}"),
-        "size": _texts(rows["tokens"], "{}") + _texts(rows["heads"], ", {} heads"),
-        "cell": _texts(rows["milliseconds"], "{:.3f}")
-        + _texts(rows["ratio_to_plain"], " ({:.2f})"),
-    }
-    return _wide(pd.DataFrame(texts), ["what", "radius"], "size")
-
-
-def _by_stage(rows: pd.DataFrame) -> pd.DataFrame:
-    """A row a model, a column a stage; then peak memory and ratio of the whole."""
-    texts = {
-        "what": rows["what"].str.replace("/.*", "", regex=True),
-        "stage": rows["what"].str.extract("/(.*)", expand=False).fillna("whole"),
-        "cell": _texts(rows["milliseconds"], "{:.1f}"),
-    }
-    wide = _wide(pd.DataFrame(texts), ["what"], "stage")
-    whole = rows.set_index("what").reindex(wide["what"]).reset_index()
-    peak, ratio = _texts(whole["peak_gib"], "{:.2f}"), _texts(whole["ratio_to_plain"], "{:.2f}")
-    return wide.assign(**{"peak GiB": peak, "ratio to plain": ratio})
-
-
-def _durations(rows: pd.DataFrame, published: pd.DataFrame) -> pd.DataFrame:
-    """A row a method: the paper's seconds (Table S1) and ours.
-
-    BokehDiff on SDXL takes the benchmark's, whose photo is as large as the paper's.
-    """
-    paper = published[published["metric"] == "seconds"].set_index("method")["value"]
-    ours = (rows.set_index("what")["milliseconds"] / 1000).to_dict()
-    if "sdxl-1536x1024" in ours:
-        ours["bokehdiff-sdxl"] = ours["sdxl-1536x1024"]
-    known = {name: m for name, m in study.METHODS.items() if name in ours or m.published in paper}
-    seconds = [[m.label, paper.get(m.published), ours.get(name)] for name, m in known.items()]
-    frame = pd.DataFrame(seconds, columns=["method", "seconds_paper", "seconds"])
-    return _display(frame, bold="{}")
-
-
 # --- Display ---------------------------------------------------------------------------------
 
 
@@ -312,8 +233,13 @@ def _heading(column: str) -> str:
     return f"{heading} paper" if column != plain else heading
 
 
-def _display(frame: pd.DataFrame, bold: str) -> pd.DataFrame:
-    """The frame as text under headings, the best of ours in bold."""
+def display(frame: pd.DataFrame, bold: str) -> pd.DataFrame:
+    """The frame as text under headings, the best of ours in bold.
+
+    Args:
+        frame: numbers, in columns that `HEADINGS` or `WORDS` name.
+        bold: pattern of a bold number, "**{}**" in Markdown.
+    """
     labelled = frame.assign(dataset=frame["dataset"].map(LABELS)) if "dataset" in frame else frame
     shown = {column: _text(labelled, column, bold) for column in frame.columns}
     return pd.DataFrame(shown).rename(columns=_heading)
@@ -343,7 +269,7 @@ def _caption(name: str, note: str) -> str:
 
 def markdown(frame: pd.DataFrame, name: str, note: str = "") -> str:
     """The table in Markdown with its caption and the note below."""
-    shown = _display(frame, bold="**{}**")
+    shown = display(frame, bold="**{}**")
     sides = ["left" if column in WORDS else "right" for column in frame.columns]
     text = shown.to_markdown(index=False, disable_numparse=True, colalign=sides)
     return f"{text}\n\n{_caption(name, note)}\n"
@@ -351,7 +277,7 @@ def markdown(frame: pd.DataFrame, name: str, note: str = "") -> str:
 
 def latex(frame: pd.DataFrame, name: str, note: str = "") -> str:
     """The table in LaTeX (booktabs) with its caption, ended by the note."""
-    shown = _display(frame, bold=r"\textbf{{{}}}").style.hide(axis="index")
+    shown = display(frame, bold=r"\textbf{{{}}}").style.hide(axis="index")
     sides = "".join("l" if column in WORDS else "r" for column in frame.columns)
     text = shown.to_latex(hrules=True, column_format=sides, caption=_caption(name, note))
     for sign, written in {"_": r"\_", "↑": r"$\uparrow$", "↓": r"$\downarrow$"}.items():

@@ -14,6 +14,7 @@ REPORTERS = [path for path in NOTEBOOKS if path.name.startswith("4")]
 TORCH_FREE = {
     "results",
     "figures",
+    "speed",
     "tables",
     "study",
     "pictures",

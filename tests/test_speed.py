@@ -8,7 +8,7 @@ import pytest
 from made_up import fill
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-from bokehlib import figures, results, study, tables
+from bokehlib import figures, results, speed, study, tables
 
 SIZES = ("32x32", "64x64", "64x96", "128x128")
 DEVICE = {"device": "Made-up GPU", "versions": {"python": "3.11", "torch": "9.8", "triton": "7.6"}}
@@ -156,7 +156,7 @@ def test_the_table_written_twice_has_the_same_bytes(tmp_path):
 
 
 def parts(root, benchmark):
-    return tables.speed_parts(table(root, benchmark), results.published("tableS1"))
+    return speed.parts(table(root, benchmark), results.published("tableS1"))
 
 
 def cells(text, *first):
