@@ -71,9 +71,14 @@ def accelerate(pipeline: BokehPipeline, mode: str = "reduce-overhead") -> BokehP
             if hasattr(module, "set_processor") and module.heads == 1:
                 module.set_processor(OneHeadAttention())
     if mode != "eager":
-        for part in (pipeline.vae.encoder, pipeline.vae.decoder, pipeline.unet):
-            part.compile(mode=mode, fullgraph=True, dynamic=False)
+        compile_networks(pipeline, mode=mode, fullgraph=True, dynamic=False)
     return pipeline
+
+
+def compile_networks(pipeline: BokehPipeline, **options) -> None:
+    """torch.compile encoder, decoder and U-Net in place: minutes once, then faster steps."""
+    for part in (pipeline.vae.encoder, pipeline.vae.decoder, pipeline.unet):
+        part.compile(**options)
 
 
 def _replace_norms(module: nn.Module) -> None:

@@ -44,6 +44,11 @@ def device() -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
+def generator(device: torch.device | str, seed: int, step: int) -> torch.Generator:
+    """Random numbers that depend on (seed, step) alone."""
+    return torch.Generator(device).manual_seed(seed * 1_000_003 + step)
+
+
 Terms = Callable[[torch.nn.Module, int], dict[str, torch.Tensor]]
 
 

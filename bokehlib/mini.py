@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
+from diffusers import AutoencoderKL, UNet2DConditionModel
 from peft import LoraConfig
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
+from bokehlib.assembly import BEYOND_THE_PAPER, assemble
 from bokehlib.errors import InputError
 from bokehlib.optics import Lens
 from bokehlib.pipeline import BokehPipeline
@@ -24,7 +25,6 @@ from bokehlib.weightfiles import need_weights
 BASE = "mini-base.safetensors"
 LATENT_CHANNELS = 8
 TILE = 1280  # px; larger pictures are rendered in such tiles, in 3 GB
-BEYOND_THE_PAPER = ("detail", "optics_channels", "classical")  # switches of recipe and pipeline
 ENCODER_TAIL = ("mid_block", "conv_norm_out", "conv_out")  # "middle block and output layers"
 
 
@@ -85,24 +85,7 @@ def tiny(recipe: Recipe | None = None, seed: int = 0) -> BokehPipeline:
 
 
 def _pipeline(vae, unet, recipe: Recipe) -> BokehPipeline:
-    """The paper's scheduler, SDXL's noise levels, and the recipe's switches."""
-    scheduler = DDIMScheduler(
-        beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", clip_sample=False
-    )
-    pisa = recipe.pisa
-    pipeline = BokehPipeline(
-        vae,
-        unet,
-        scheduler,
-        timestep=recipe.timestep,
-        sites=pisa.sites,
-        normalise=pisa.normalise,
-        coc=pisa.coc,
-        occlusion=pisa.occlusion,
-        visibility_model=pisa.visibility,
-        divide_by_coverage=pisa.divide_by_coverage,
-        **{switch: getattr(recipe, switch) for switch in BEYOND_THE_PAPER},
-    )
+    pipeline = assemble(vae, unet, recipe)
     pipeline.set_progress_bar_config(disable=None)  # shown where somebody looks
     return pipeline
 
@@ -177,12 +160,6 @@ def trained(pipeline: BokehPipeline) -> dict[str, torch.nn.Parameter]:
         for name, parameter in module.named_parameters()
         if parameter.requires_grad
     }
-
-
-def compile_networks(pipeline: BokehPipeline) -> None:
-    """torch.compile encoder, decoder and U-Net in place: minutes once, then faster steps."""
-    for part in (pipeline.vae.encoder, pipeline.vae.decoder, pipeline.unet):
-        part.compile()
 
 
 # --- Weight files -----------------------------------------------------------------------------

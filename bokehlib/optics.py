@@ -25,6 +25,7 @@ from bokehlib.visibility import (
 
 __all__ = [
     "CHUNK",
+    "HAS_TRITON",
     "Grid",
     "Lens",
     "Visibility",

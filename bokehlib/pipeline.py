@@ -101,7 +101,12 @@ class BokehPipeline(DiffusionPipeline):
         self.prompt: tuple[torch.Tensor, torch.Tensor] | None = None  # see `set_prompt`
         scheduler.set_timesteps(1)
         conditions.widen(unet, vae.config.latent_channels + self.extra_channels, silent=classical)
-        install(unet, tuple(sites), normalise, coc, divide_by_coverage)
+        self.install_pisa()
+
+    def install_pisa(self) -> None:
+        """Put the attention of this pipeline's switches into its U-Net."""
+        switches = ("sites", "normalise", "coc", "divide_by_coverage")
+        install(self.unet, *(self.config[switch] for switch in switches))
 
     @property
     def extra_channels(self) -> int:

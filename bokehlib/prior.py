@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 
 from bokehlib import loop, mini
+from bokehlib.acceleration import compile_networks
 from bokehlib.datasets import training_photos
 from bokehlib.errors import Parser, run_command
 from bokehlib.losses import gradients
@@ -25,11 +26,6 @@ from bokehlib.synthesis import crops
 
 CROP = 192  # px
 LATENT_NOISE = 0.02  # of the latents' scale, so that the decoder forgives small errors
-
-
-def _generator(device, seed: int, step: int) -> torch.Generator:
-    """Noise that depends on (seed, step) alone."""
-    return torch.Generator(device).manual_seed(seed * 1_000_003 + step)
 
 
 class _Autoencoder(torch.nn.Module):
@@ -67,7 +63,7 @@ def train_autoencoder(
         image = images(step)
         shape = (image.shape[0], channels, image.shape[-2] // stride, image.shape[-1] // stride)
         noise = torch.randn(
-            shape, device=image.device, generator=_generator(image.device, seed, step)
+            shape, device=image.device, generator=loop.generator(image.device, seed, step)
         )
         latent, copy = module(image, noise)
         pairs = zip(gradients(copy.float(), 1), gradients(image, 1), strict=True)
@@ -118,7 +114,7 @@ def train_unet(
     def terms(module, step: int):
         with torch.no_grad():
             clean = pipeline.encode(images(step)).float()
-        draw = _generator(clean.device, seed, step)
+        draw = loop.generator(clean.device, seed, step)
         times = torch.randint(levels, (len(clean),), device=clean.device, generator=draw)
         noise = torch.randn(clean.shape, device=clean.device, generator=draw)
         noisy = pipeline.scheduler.add_noise(clean, noise, times)
@@ -164,7 +160,7 @@ def main(argv: list[str] | None = None) -> None:
     )
     pipeline.to(device)
     if given.compile:
-        mini.compile_networks(pipeline)
+        compile_networks(pipeline)
 
     def images(step: int) -> torch.Tensor:
         return draw(0, range(step * size, (step + 1) * size))

@@ -6,8 +6,9 @@ Weights are random here, which is all that time, memory and rounding need.
 from typing import Any
 
 import torch
-from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
+from diffusers import AutoencoderKL, UNet2DConditionModel
 
+from bokehlib.assembly import assemble
 from bokehlib.pipeline import BokehPipeline
 from bokehlib.study import Recipe
 
@@ -44,24 +45,14 @@ def build(recipe: Recipe | None = None, seed: int = 0, small: bool = False) -> B
         seed: of the weights and of the prompt's embedding.
         small: an eighth of the channels and one transformer layer a block, for smoke runs.
     """
-    recipe = recipe or Recipe()
     autoencoder, unet = dict(AUTOENCODER), dict(UNET)
     if small:
         autoencoder |= {"block_out_channels": (16, 32, 64, 64), "norm_num_groups": 16}
         unet |= {"block_out_channels": (32, 64, 128), "attention_head_dim": (1, 2, 4)}
         unet |= {"transformer_layers_per_block": (1, 1, 1), "cross_attention_dim": 64}
     torch.manual_seed(seed)
-    pipeline = BokehPipeline(
-        AutoencoderKL(**autoencoder),
-        UNet2DConditionModel(**unet),
-        DDIMScheduler(
-            beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", clip_sample=False
-        ),
-        timestep=recipe.timestep,
-        sites=recipe.pisa.sites,
-        normalise=recipe.pisa.normalise,
-        coc=recipe.pisa.coc,
-        occlusion=recipe.pisa.occlusion,
+    pipeline = assemble(
+        AutoencoderKL(**autoencoder), UNet2DConditionModel(**unet), recipe or Recipe()
     )
     pooled = unet["projection_class_embeddings_input_dim"] - 6 * unet["addition_time_embed_dim"]
     pipeline.set_prompt(

@@ -15,6 +15,7 @@ import torch
 from accelerate.utils import set_seed
 
 from bokehlib import discriminator, loop, mini
+from bokehlib.acceleration import compile_networks
 from bokehlib.backbones import lpips_network
 from bokehlib.datasets import training_photos
 from bokehlib.disturb import random_disturbance
@@ -152,7 +153,7 @@ class _Lesson:
 
 
 def _compile(pipeline: BokehPipeline, perceptual, judge) -> None:
-    mini.compile_networks(pipeline)
+    compile_networks(pipeline)
     if perceptual is not None:
         perceptual.compile()
     if judge is not None:
@@ -185,9 +186,8 @@ def pair_stream(
         pairs = synthesiser.batch(recipe.seed, samples)
         if not recipe.disturbed:
             return pairs
-        draw = torch.Generator(pairs.disparity.device).manual_seed(recipe.seed * 1_000_003 + number)
-        wrong = random_disturbance(pairs.disparity[1::2], draw, recipe.disturbed)
-        pairs.disparity[1::2] = wrong
+        draw, second = loop.generator(device, recipe.seed, number), pairs.disparity[1::2]
+        second.copy_(random_disturbance(second, draw, recipe.disturbed))
         return pairs
 
     def batch(step: int) -> Batch:

@@ -26,6 +26,12 @@ def law(test):
     return test if INTERPRETED else pytest.mark.gpu(test)
 
 
+def imports_no_triton(module: str) -> bool:
+    """Whether a module leaves Triton, which is heavy, alone when it is imported."""
+    script = f"import {module}, sys; sys.exit('triton' in sys.modules)"
+    return subprocess.run([sys.executable, "-c", script]).returncode == 0
+
+
 def all_laws_hold(file: str) -> None:
     """Run a test file with the interpreter on."""
     run = subprocess.run(

@@ -1,11 +1,11 @@
 """Laws of the thin-lens optics and of the self-occlusion between tokens."""
 
-import itertools
 import math
 import statistics
 
 import pytest
 import torch
+from memory import peak_bytes
 
 from bokehlib import optics
 from bokehlib.optics import Lens
@@ -19,17 +19,6 @@ def strips(*values, stride=3):
     """A disparity map of one row of tokens."""
     row = torch.tensor(values).repeat_interleave(stride)
     return row.expand(1, 1, stride, -1).contiguous()
-
-
-def peak_bytes(work):
-    """Largest number of bytes that `work()` holds at once, by the allocator's own record."""
-    with torch.profiler.profile(profile_memory=True) as record:
-        work()
-    changes = [
-        e.nbytes() for e in record.profiler.kineto_results.events() if e.name() == "[memory]"
-    ]
-    assert changes, "the profiler recorded no allocation"
-    return max(itertools.accumulate(changes))
 
 
 # --- Lens, circle of confusion, soft edge -----------------------------------------------------

@@ -4,7 +4,8 @@ from itertools import pairwise
 
 import pytest
 import torch
-from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
+from diffusers import AutoencoderKL, DDIMScheduler
+from networks import two_levels
 from PIL import Image
 
 from bokehlib import data, images, mini, optics, tiles
@@ -33,17 +34,7 @@ def render(pipeline, image, disparity, lens=None):
 def tiny_sdxl():
     """SDXL's shape, two levels: added text and time conditions, list of transformer layers."""
     torch.manual_seed(0)
-    unet = UNet2DConditionModel(
-        in_channels=4,
-        out_channels=4,
-        block_out_channels=(8, 16),
-        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
-        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
-        layers_per_block=2,
-        transformer_layers_per_block=(1, 2),
-        attention_head_dim=(1, 2),
-        cross_attention_dim=16,
-        norm_num_groups=4,
+    unet = two_levels(
         use_linear_projection=True,
         addition_embed_type="text_time",
         addition_time_embed_dim=8,

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 from diffusers import UNet2DConditionModel
+from networks import two_levels
 
 from bokehlib.optics import Lens
 from bokehlib.pisa import pisa_attention
@@ -200,18 +201,7 @@ def test_what_does_not_fit_is_named(change, named):
 @pytest.fixture
 def tiny_unet():
     """Two levels with SDXL's places: self-attentions in `down_blocks.1.attentions.0`."""
-    return UNet2DConditionModel(
-        in_channels=4,
-        out_channels=4,
-        block_out_channels=(8, 16),
-        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
-        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
-        layers_per_block=2,
-        transformer_layers_per_block=(1, 2),
-        attention_head_dim=(1, 2),
-        cross_attention_dim=16,
-        norm_num_groups=4,
-    ).requires_grad_(False)
+    return two_levels().requires_grad_(False)
 
 
 def test_it_stands_in_two_self_attentions_and_all_others_are_plain(tiny_unet):

@@ -1,11 +1,11 @@
 """PISA from the pairs within reach, chunk by chunk: the reference's numbers in little memory."""
 
-import itertools
 import subprocess
 import sys
 
 import pytest
 import torch
+from memory import peak_bytes
 
 from bokehlib import optics, pisa
 from bokehlib.optics import Lens
@@ -38,17 +38,6 @@ def results(backend, inputs, **options):
     leaves = inputs + [x for x in options.values() if isinstance(x, torch.Tensor)]
     weight = torch.linspace(-1, 1, out.numel(), dtype=out.dtype).view_as(out)
     return out, *torch.autograd.grad(out, leaves, weight, materialize_grads=True)
-
-
-def peak_bytes(work):
-    """Largest number of bytes that `work()` holds at once, by the allocator's own record."""
-    with torch.profiler.profile(profile_memory=True) as record:
-        work()
-    changes = [
-        e.nbytes() for e in record.profiler.kineto_results.events() if e.name() == "[memory]"
-    ]
-    assert changes, "the profiler recorded no allocation"
-    return max(itertools.accumulate(changes))
 
 
 # --- The same numbers -------------------------------------------------------------------------

@@ -2,14 +2,20 @@
 
 import math
 import statistics
-import subprocess
-import sys
 import time
 import warnings
 
 import pytest
 import torch
-from interpreted import DEVICE, INTERPRETED, all_laws_hold, law, needs_triton, only_once
+from interpreted import (
+    DEVICE,
+    INTERPRETED,
+    all_laws_hold,
+    imports_no_triton,
+    law,
+    needs_triton,
+    only_once,
+)
 
 from bokehlib import optics, visibility
 from bokehlib.optics import Lens, reach, token_radius
@@ -241,8 +247,7 @@ def test_64x64_tokens_take_2_ms_and_few_launches(model):
 
 
 def test_importing_optics_imports_no_triton():
-    script = "import bokehlib.optics, sys; sys.exit('triton' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", script]).returncode == 0
+    assert imports_no_triton("bokehlib.optics")
 
 
 @only_once

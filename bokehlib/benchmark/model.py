@@ -109,7 +109,7 @@ def rows(device: str, smoke: bool, note: dict[str, Any]) -> Iterator[Row]:
     install_published(unet)
     yield _total(f"{what}-published", model.render_published(size))
     yield from model.stages(f"{what}-published", size, published=True)
-    _install_ours(model.pipeline)
+    model.pipeline.install_pisa()
     model.halve()
     yield _total(f"{what}-eager", model.render(size))
     accelerate(model.pipeline, mode="eager" if smoke else "reduce-overhead")
@@ -143,12 +143,6 @@ def compared(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         else row
         for row in rows
     ]
-
-
-def _install_ours(pipeline: BokehPipeline) -> None:
-    config = pipeline.config
-    sites = tuple(config.sites)
-    install(pipeline.unet, sites, config.normalise, config.coc, config.divide_by_coverage)
 
 
 def _started(what: str, render: Callable) -> list[Row]:

@@ -3,13 +3,11 @@
 `pisa_attention` is the only door; backends give the same numbers at different speeds.
 """
 
-from importlib.util import find_spec
-
 import torch
 from torch import Tensor
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from bokehlib.optics import Grid, Visibility, reach
+from bokehlib.optics import HAS_TRITON, Grid, Visibility, reach
 from bokehlib.pisa import reference, windowed
 
 
@@ -22,7 +20,6 @@ def _triton(*arguments) -> Tensor:
 BACKENDS = {"reference": reference.attention, "triton": _triton, "windowed": windowed.attention}
 TRITON_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 TRITON_CHANNELS = 128
-HAS_TRITON = find_spec("triton") is not None
 NORMALISATIONS = ("queries", "keys")
 ROUNDING = 2**-7  # radius and hardness may come in half precision
 _extremes_of = WeakTensorKeyDictionary()  # a tensor's (version, smallest, largest value)

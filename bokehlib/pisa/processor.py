@@ -4,6 +4,7 @@ The U-Net hands `cross_attention_kwargs={"optics": {tokens: TokenOptics}}` to ev
 a layer finds its own grid by its number of tokens. Nothing is kept between two calls.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -33,8 +34,8 @@ class TokenOptics:
     hardness: float | torch.Tensor
 
 
-class PlainProcessor:
-    """Scaled dot-product attention that is deaf to the optics (Eq. 2)."""
+class AttentionProcessor:
+    """The projections of a layer around the attention that a subclass brings as `attend`."""
 
     def __call__(
         self,
@@ -45,13 +46,29 @@ class PlainProcessor:
         temb=None,
         optics=None,
     ):
-        """(B, N, C) -> (B, N, C); cross-attention where encoder_hidden_states is given."""
+        """(B, N, C) -> (B, N, C); cross-attention where encoder_hidden_states is given.
+
+        Raises:
+            ValueError: if the optics are not what the subclass needs.
+        """
         source = hidden_states if encoder_hidden_states is None else encoder_hidden_states
         q, k, v = _project(attn, hidden_states, source)
-        return _merge(attn, F.scaled_dot_product_attention(q, k, v, attn_mask=attention_mask))
+        return _merge(attn, self.attend(q, k, v, attention_mask, optics))
+
+    def attend(self, q, k, v, attention_mask, optics) -> torch.Tensor:
+        """q, k, v (B, heads, N, D) -> (B, heads, N, D)."""
+        raise NotImplementedError
 
 
-class PisaProcessor:
+class PlainProcessor(AttentionProcessor):
+    """Scaled dot-product attention that is deaf to the optics (Eq. 2)."""
+
+    def attend(self, q, k, v, attention_mask, optics) -> torch.Tensor:
+        """Eq. 2."""
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=attention_mask)
+
+
+class PisaProcessor(AttentionProcessor):
     """Physics-inspired self-attention (Eq. 3-9) in the place of a plain self-attention."""
 
     def __init__(
@@ -68,32 +85,19 @@ class PisaProcessor:
         self.normalise, self.coc = normalise, coc
         self.divide_by_coverage = divide_by_coverage
 
-    def __call__(
-        self,
-        attn,
-        hidden_states,
-        encoder_hidden_states=None,
-        attention_mask=None,
-        temb=None,
-        optics=None,
-    ):
-        """(B, N, C) -> (B, N, C).
-
-        Raises:
-            ValueError: if no optics were given for a grid of N tokens.
-        """
-        tokens = hidden_states.shape[1]
+    def attend(self, q, k, v, attention_mask, optics) -> torch.Tensor:
+        """Eq. 9 on the grid of N tokens; a ValueError if `optics` has none."""
+        tokens = q.shape[2]
         if not optics or tokens not in optics:
             raise ValueError(
                 f"PISA got no optics for {tokens} tokens; given: {sorted(optics or {})}"
             )
-        q, k, v = _project(attn, hidden_states, hidden_states)
         light = self._attend(q, k, v, optics[tokens])
         if self.divide_by_coverage:
             # Of v's shape, which the Triton kernels ask for; all channels are alike.
             coverage = self._attend(q, k, torch.ones_like(v), optics[tokens])[..., :1]
             light = light / coverage.clamp(min=LEAST_COVERAGE)
-        return _merge(attn, light)
+        return light
 
     def _attend(self, q, k, v, here: TokenOptics):
         return pisa_attention(
@@ -135,13 +139,14 @@ def install(
         if not any(site in name for name in selfs):
             raise ValueError(f"site {site!r} matches no self-attention; there are: {selfs}")
     chosen = {name for name in selfs if any(site in name for site in sites)}
+    place(unet, chosen, lambda: PisaProcessor(normalise, coc, divide_by_coverage))
+
+
+def place(unet, chosen: set[str], make: Callable[[], AttentionProcessor]) -> None:
+    """Give the attentions at these module paths a processor each, all others a plain one."""
+    names = [name.removesuffix(".processor") for name in unet.attn_processors]
     unet.set_attn_processor(
-        {
-            f"{name}.processor": PisaProcessor(normalise, coc, divide_by_coverage)
-            if name in chosen
-            else PlainProcessor()
-            for name in names
-        }
+        {f"{name}.processor": make() if name in chosen else PlainProcessor() for name in names}
     )
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from bokehlib.optics import Grid, Lens, circle_of_confusion, soft_step
-from bokehlib.pisa.processor import PlainProcessor, _merge, _project
+from bokehlib.pisa.processor import AttentionProcessor, place
 
 PIXELS_PER_UNIT = 10.0  # of the circle of confusion
 SIDE = 51.2  # of the whole picture in these units, whatever its size and shape (B5)
@@ -89,7 +89,7 @@ def published_optics(disparity: Tensor, lens: Lens) -> Tensor:
     return torch.cat((disparity, circle_of_confusion(disparity, lens) / PIXELS_PER_UNIT), dim=1)
 
 
-class PublishedProcessor:
+class PublishedProcessor(AttentionProcessor):
     """The published layer in the place of a plain self-attention.
 
     `cross_attention_kwargs={"optics": disp_coc}` hands it the result of `published_optics`.
@@ -99,28 +99,14 @@ class PublishedProcessor:
         """Set the options of `published_attention`; the defaults are those of inference."""
         self.hardness, self.segments = hardness, segments
 
-    def __call__(
-        self,
-        attn,
-        hidden_states,
-        encoder_hidden_states=None,
-        attention_mask=None,
-        temb=None,
-        optics=None,
-    ):
-        """(B, N, C) -> (B, N, C).
-
-        Raises:
-            ValueError: if `optics` is no tensor (B, 2, H_px, W_px) of N tokens.
-        """
+    def attend(self, q, k, v, attention_mask, optics) -> Tensor:
+        """The published layer; a ValueError if `optics` is no tensor (B, 2, H_px, W_px)."""
         if not isinstance(optics, Tensor):
             raise ValueError(
                 f"published PISA got {type(optics).__name__} for optics; "
                 "accepted: a tensor (B, 2, H_px, W_px)"
             )
-        q, k, v = _project(attn, hidden_states, hidden_states)
-        x = published_attention(q, k, v, optics, hardness=self.hardness, segments=self.segments)
-        return _merge(attn, x)
+        return published_attention(q, k, v, optics, hardness=self.hardness, segments=self.segments)
 
 
 def install_published(unet) -> None:
@@ -136,12 +122,7 @@ def install_published(unet) -> None:
     chosen = {name for name in names if name.startswith(SITE) and name.endswith("attn1")}
     if not chosen:
         raise ValueError(f"no self-attention in {SITE!r}; attentions are: {names}")
-    unet.set_attn_processor(
-        {
-            f"{name}.processor": PublishedProcessor() if name in chosen else PlainProcessor()
-            for name in names
-        }
-    )
+    place(unet, chosen, PublishedProcessor)
 
 
 def _check(q, k, v, disp_coc, hardness, segments) -> Grid:

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from bokehlib.synthesis.planes import HAS_TRITON
+from bokehlib.optics import HAS_TRITON
 
 LEVELS = 3  # of each photo's pyramid: full, half and quarter size
 SHARPEST = 0.3  # octaves above its own size at which a pyramid level gives way to the next

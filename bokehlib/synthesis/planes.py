@@ -14,14 +14,12 @@ f the disparity in focus and K the aperture: pixels of blur radius per unit of d
 import functools
 import math
 from dataclasses import dataclass
-from importlib.util import find_spec
 
 import torch
 import torch.nn.functional as F
 
-from bokehlib.optics import Lens
+from bokehlib.optics import HAS_TRITON, Lens
 
-HAS_TRITON = find_spec("triton") is not None
 GOLDEN_ANGLE = math.pi * (3 - math.sqrt(5))
 GAMMA = 2.2
 SEEN = 1 / 255  # share of a pixel's light below which a layer does not count as visible
