@@ -61,7 +61,7 @@ def quick_interpreter(monkeypatch):
 
     monkeypatch.setattr(interpreter.InterpretedFunction, "__call__", call)
     for kind in kernel.SETTINGS:
-        monkeypatch.setitem(kernel.SETTINGS, kind, (8, 8, ((1, None),) * 4))
+        monkeypatch.setitem(kernel.SETTINGS, kind, (8, 8, ((1, None, 1),) * 4))
 
 
 def problem(grid, depth=28, dtype=torch.float32, largest=(2.0, 6.0), heads=1):

@@ -13,13 +13,13 @@ from bokehlib.optics import Grid, Visibility, reach
 from bokehlib.pisa.programs import INTERPRETED as INTERPRETED
 from bokehlib.pisa.programs import pairs_kernel, query_kernel, source_kernel
 
-# (float32, over 64 channels) -> tile height and width; warps and most registers of a thread in the
-# source and the query kernel, forward and then backward.
+# (float32, over 64 channels) -> tile height and width; warps, most registers of a thread and stages
+# of pipelined loads in the source and the query kernel, forward and then backward.
 SETTINGS = {
-    (False, False): (4, 4, ((1, 168), (1, 168), (1, None), (1, None))),
-    (False, True): (4, 4, ((1, None), (2, None), (2, None), (2, None))),
-    (True, False): (4, 4, ((2, None), (2, None), (2, None), (2, None))),
-    (True, True): (4, 4, ((2, None), (4, None), (4, None), (4, None))),
+    (False, False): (4, 4, ((1, 168, 2), (1, 168, 2), (1, 168, 2), (1, 168, 1))),
+    (False, True): (4, 4, ((1, None, 1), (2, None, 1), (2, None, 1), (2, None, 1))),
+    (True, False): (4, 4, ((2, None, 1), (2, None, 1), (2, None, 1), (2, None, 1))),
+    (True, True): (4, 4, ((2, None, 1), (4, None, 1), (4, None, 1), (4, None, 1))),
 }
 
 COMMON = (
@@ -159,10 +159,14 @@ def _launcher(q, out, counts, h, w, hardness):
     constants |= {"HARD": hardness == math.inf}
 
     def launch(kernel, place, *arguments):
-        programs, (warps, registers) = (tiles * q.shape[0] * q.shape[1],), shares[place]
+        programs, (warps, registers, stages) = (tiles * q.shape[0] * q.shape[1],), shares[place]
         with torch.cuda.device_of(q):
             kernel[programs](
-                *arguments, *rest, **constants, num_warps=warps, num_stages=1, maxnreg=registers
+                *(*arguments, *rest),
+                **constants,
+                num_warps=warps,
+                num_stages=stages,
+                maxnreg=registers,
             )
 
     return launch
