@@ -20,13 +20,16 @@ from typing import Any
 from bokehlib import data, methods, pictures, study
 from bokehlib.errors import InputError
 from bokehlib.results import (
+    PARTS,
     RESULTS,
     ROOT,
-    measurement,
+    SWEEPS,
     read_stamp,
     replacing,
     resolve,
+    score_parameters,
     scores_stand,
+    sweep_parameters,
 )
 
 NOTEBOOKS = ROOT / "notebooks"
@@ -137,25 +140,45 @@ class Step:
         return " ".join([self.notebook, *map(str, self.parameters.values())])
 
 
+def _ready(method: str) -> str:
+    """The hash of the method's weights.
+
+    Raises:
+        InputError: the method lacks something.
+    """
+    if missing := methods.lacks(method):
+        raise InputError(f"{method}: {missing}")
+    return methods.weights_hash(method)
+
+
 def _score_steps(need: study.Scores, smoke: bool, fresh: bool, root: Path) -> list[Step]:
-    """The runs that bring a score file up to date: exact first, perturbed disparity after it.
+    """The runs that bring a score file up to date: exact first, wrong disparities after it.
 
     Raises:
         InputError: the method lacks something, or the data set is not here.
     """
-    if missing := methods.lacks(need.method):
-        raise InputError(f"{need.method}: {missing}")
-    hashes = methods.weights_hash(need.method), data.data_hash(need.dataset)
+    hashes = _ready(need.method), data.data_hash(need.dataset)
     if not hashes[1]:
         raise InputError(f"{need.dataset} is not here")
     steps = []
-    for perturbed in (False, True)[: 1 + need.perturbed]:
-        what = (need.dataset, need.method, perturbed)
-        if fresh or not scores_stand(*what, *hashes, measurement(*what, smoke), root):
-            notebook = "31_score_perturbed" if perturbed else "30_score"
+    for part in PARTS if need.perturbed else PARTS[:1]:
+        what = (need.dataset, need.method, part)
+        if fresh or not scores_stand(*what, *hashes, score_parameters(*what, smoke), root):
             parameters = {"method": need.method, "dataset": need.dataset}
+            notebook = "30_score"
+            if part != "exact":
+                notebook, parameters["part"] = "31_score_perturbed", part
             steps.append(Step(notebook, parameters, read_stamp(*what, root).get("wall_seconds")))
     return steps
+
+
+def _sweep_steps(method: str, smoke: bool, fresh: bool, root: Path) -> list[Step]:
+    what = (SWEEPS, method, "exact")
+    asked = sweep_parameters(method, smoke)
+    if scores_stand(*what, _ready(method), "", asked, root) and not fresh:
+        return []
+    seconds = read_stamp(*what, root).get("wall_seconds")
+    return [Step("33_radius_sweep", {"method": method}, seconds)]
 
 
 def _picture_steps(figure: str, fresh: bool, root: Path) -> list[Step]:
@@ -180,6 +203,7 @@ def plan(
             raise InputError(f"TABLE: found {name!r}; accepted: {', '.join(study.ARTEFACTS)}")
         artefact = study.ARTEFACTS[name]
         needs = [partial(_score_steps, need, smoke) for need in artefact.scores]
+        needs += [partial(_sweep_steps, method, smoke) for method in artefact.sweeps]
         if artefact.pictures:
             needs.append(partial(_picture_steps, artefact.pictures))
         for steps_of in needs:

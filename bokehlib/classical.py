@@ -1,68 +1,131 @@
-"""The classical render of `bokehlib.baselines.scatter` in torch: batches in float32, on a GPU too.
+"""The classical scatter render: BokehMe's published kernel, made deterministic.
 
-Every source pixel spreads its light over its blur disc with the weights
-w = sigmoid(8 (r - distance)) / (r^2 + 0.2) for |dy|, |dx| <= int(r) + 1, and a pixel is
-sum(w I) / sum(w) in linear light. Sums run over offsets in a fixed order: two runs are identical.
+Every source pixel spreads its light over its blur disc, w = (0.5 + 0.5 tanh(4 (r - distance))) /
+(r^2 + 0.2) for |dy|, |dx| <= int(r) + 1, and a pixel is sum(w I) / sum(w) in linear light. There
+is no occlusion. The one departure: an aperture of 0 returns the input bit for bit, where the
+kernel would leave 0.27 % of each neighbour in it.
+
+On a CPU it is computed in double: that is the definition. `bokehlib.classical_kernel` gathers the
+same sums in float32 on a GPU.
 """
 
+import functools
 import math
-from collections.abc import Iterator
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from bokehlib.optics import Lens, circle_of_confusion
+from bokehlib.optics import HAS_TRITON, Lens, circle_of_confusion
 
-_LARGEST = 1e15  # px; the square of a radius must stay finite
+STRIPS = 16  # fixed, so that the order of summation does not depend on the number of threads
+_LARGEST = 1e100  # px; a disc's weight, 1/r^2, must not underflow
 
 
 @torch.no_grad()
-def scatter(image: Tensor, disparity: Tensor, lens: Lens, gamma: float = 2.2) -> Tensor:
-    """Blur by scattering each pixel over its circle of confusion.
+def scatter(
+    image: Tensor,
+    disparity: Tensor,
+    lens: Lens,
+    gamma: float = 2.2,
+    threads: int | None = None,
+) -> Tensor:
+    """Blur by scattering each pixel over its circle of confusion; it has no gradients.
 
     Args:
         image: (B, 3, H, W), sRGB-encoded, in [0, 1].
         disparity: (B, 1, H, W) in [0, 1], 1 = nearest.
-        lens: focus and aperture, in pixels of blur radius per unit of disparity.
-        gamma: linear light is image ** gamma.
+        lens: Focus and aperture, in pixels of blur radius per unit of disparity.
+        gamma: Linear light is image ** gamma.
+        threads: How many compute at a time on a CPU (default: one a core); never changes the
+            result.
 
     Returns:
-        (B, 3, H, W) in [0, 1], in the image's dtype; the image itself where the aperture is 0.
+        (B, 3, H, W) in [0, 1], in the image's dtype and on its device; the image itself where the
+        aperture is 0.
     """
-    radius = circle_of_confusion(disparity.float(), lens).clamp(max=_LARGEST)  # (B, 1, H, W)
-    linear = image.float().clamp(min=0).pow(gamma)
-    light = torch.cat((linear, torch.ones_like(radius)), dim=1) / (radius.square() + 0.2)
-    total = _spread(light, radius)
-    blurred = (total[:, :3] / total[:, 3:]).pow(1 / gamma).clamp(0, 1).to(image)
-    return torch.where(lens.column(radius)[1] == 0, image, blurred)
+    if image.is_cuda and HAS_TRITON:
+        from bokehlib import classical_kernel
+
+        # In double, so that int(r) is that of the definition.
+        radius = circle_of_confusion(disparity.to(image.device).double(), lens)
+        return classical_kernel.scatter(image, radius, lens.column(radius)[1] == 0, gamma)
+    radius = circle_of_confusion(disparity.cpu().double(), lens)  # (B, 1, H, W)
+    aperture = torch.as_tensor(lens.aperture).expand(len(image)).tolist()
+    result = image.clone()
+    for n, opening in enumerate(aperture):
+        if opening == 0:
+            continue
+        linear = image[n].cpu().double().clamp(min=0).pow(gamma).permute(1, 2, 0)  # (H, W, 3)
+        blurred = _spread(linear.contiguous().numpy(), radius[n, 0].numpy(), threads)
+        encoded = torch.from_numpy(blurred).pow(1 / gamma).clamp(0, 1).permute(2, 0, 1)
+        result[n] = encoded.to(result)
+    return result
 
 
-def _spread(light: Tensor, radius: Tensor) -> Tensor:
-    """Sum of the discs of all pixels, like light (B, 4, H, W)."""
-    height, width = light.shape[-2:]
-    reach, edge = radius.floor() + 1, 8 * radius
-    total = torch.zeros_like(light)
-    for ring in range(min(int(reach.amax()), max(height, width) - 1) + 1):
-        reaching = light * (reach >= ring)
-        for dy, dx in _quarter(ring):
-            if dy >= height or dx >= width:
-                continue
-            part = reaching * torch.sigmoid(edge - 8 * math.hypot(dy, dx))
-            for y in {dy, -dy}:
-                for x in {dx, -dx}:
-                    to_y, from_y = _overlap(y, height)
-                    to_x, from_x = _overlap(x, width)
-                    total[..., to_y, to_x] += part[..., from_y, from_x]
-    return total
+def _spread(linear: np.ndarray, radius: np.ndarray, threads: int | None) -> np.ndarray:
+    """Normalised sum of all discs, (H, W, 3); strips of sources add up in a fixed order."""
+    height, width = radius.shape
+    radius = np.ascontiguousarray(np.minimum(radius, _LARGEST))
+    add_discs = compiled()
+    rows = -(-height // STRIPS)
+    starts = range(0, height, rows)
+    total = np.zeros((height, width, 4))  # (H, W, [sum(w I), sum(w)])
+
+    def strip(start: int) -> tuple[int, np.ndarray]:
+        stop = min(start + rows, height)
+        reach = int(min(radius[start:stop].max(), height)) + 1
+        first, last = max(start - reach, 0), min(stop + reach, height)
+        sums = np.zeros((last - first, width, 4))
+        add_discs(linear, radius, start, stop, first, sums)
+        return first, sums
+
+    with ThreadPoolExecutor(threads or os.cpu_count()) as pool:
+        for first, sums in pool.map(strip, starts):
+            total[first : first + len(sums)] += sums
+    return total[..., :3] / total[..., 3:]
 
 
-def _quarter(ring: int) -> Iterator[tuple[int, int]]:
-    """Offsets (dy, dx) from 0 whose larger one is `ring`."""
-    yield from ((ring, dx) for dx in range(ring + 1))
-    yield from ((dy, ring) for dy in range(ring))
+def _scatter_rows(
+    linear: np.ndarray, radius: np.ndarray, start: int, stop: int, first: int, sums: np.ndarray
+) -> None:
+    """Add the discs of the source rows start..stop to sums, whose row 0 is image row `first`."""
+    height, width = radius.shape
+    for y in range(start, stop):
+        for x in range(width):
+            r = radius[y, x]
+            reach = int(min(r, max(height, width))) + 1
+            high = min(reach, max(y, height - 1 - y)) + 1
+            wide = min(reach, max(x, width - 1 - x)) + 1
+            energy = 1 / (r * r + 0.2)
+            red, green, blue = linear[y, x]
+            weights = np.empty(wide)
+            for dy in range(high):
+                for dx in range(wide):
+                    beyond = 8 * (math.sqrt(dy * dy + dx * dx) - r)
+                    # (1 + tanh(-b/2)) / 2 = 1 / (1 + exp(b)); from b = -37 on it rounds to 1
+                    weights[dx] = energy if beyond < -37 else energy / (1 + math.exp(beyond))
+                for row in range(y - dy, y + dy + 1, max(2 * dy, 1)):
+                    if row < 0 or row >= height:
+                        continue
+                    for column in range(max(x - wide + 1, 0), min(x + wide, width)):
+                        w = weights[abs(column - x)]
+                        sums[row - first, column, 0] += w * red
+                        sums[row - first, column, 1] += w * green
+                        sums[row - first, column, 2] += w * blue
+                        sums[row - first, column, 3] += w
 
 
-def _overlap(offset: int, length: int) -> tuple[slice, slice]:
-    """Where along an axis light lands that moves by `offset`, and where it comes from."""
-    here = slice(max(offset, 0), length + min(offset, 0))
-    return here, slice(here.start - offset, here.stop - offset)
+@functools.cache
+def compiled() -> Callable[..., None]:
+    """The sums over sources as machine code, which takes seconds to make without a cache."""
+    import numba
+
+    signature = "void(f8[:, :, ::1], f8[:, ::1], i8, i8, i8, f8[:, :, ::1])"
+    try:
+        return numba.njit(signature, nogil=True, cache=True)(_scatter_rows)
+    except RuntimeError:  # no folder for the cache can be written to
+        return numba.njit(signature, nogil=True)(_scatter_rows)

@@ -16,8 +16,10 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullLocator
 
 from bokehlib import study
+from bokehlib.radius_fit import ABSOLUTE, RELATIVE, allowed
 
 COLUMN, PAGE = 3.4, 7.0  # width of a column and of a page, in inches
+QUARTILES = [0.25, 0.5, 0.75]
 TALLEST, GAP, TITLE = 2.6, 0.06, 0.16  # of a strip: row height, gap, room for titles, in inches
 STYLE: dict[Any, Any] = {
     "font.size": 8,
@@ -37,33 +39,36 @@ STYLE: dict[Any, Any] = {
 
 
 def robustness(scores: pd.DataFrame) -> Figure:
-    """Fig. 7: PSNR and LPIPS-Alex against the error of the disparity, a line a method.
+    """Fig. 7: PSNR and LPIPS-Alex against the error of the disparity, a colour a method.
 
-    The line is the median over the images, the band spans the quartiles. A method appears once
-    it has perturbed measurements; its radius 0 comes from the exact ones of the same lens.
+    Left, a line over the radii by which it was eroded or dilated: the median over the pictures,
+    with the quartiles as a band. Right, median and quartiles of what each picture loses or gains
+    by each of `study.ROBUSTNESS_DISTURBANCES`. A method appears once it has measurements under a
+    wrong disparity; what they are held against comes from the exact ones of the same lens.
 
     Args:
         scores: as read by `results.read_scores`, of one data set.
     """
-    radius = pd.to_numeric(scores["perturbation"], errors="coerce")
-    scores = scores.assign(radius=radius).dropna(subset="radius")
-    perturbed = scores[scores["radius"] != 0]
-    if perturbed.empty:
-        return absent("No method has been measured under perturbed disparity.", COLUMN)
-    pairs = perturbed[["method", "blur"]].drop_duplicates()
-    curves = scores.merge(pairs, on=["method", "blur"])
+    wrong = scores[scores["perturbation"] != "0"]
+    if wrong.empty:
+        return absent("No method has been measured under a wrong disparity.")
+    shown = scores.merge(wrong[["method", "blur"]].drop_duplicates(), on=["method", "blur"])
+    shown = shown.assign(radius=pd.to_numeric(shown["perturbation"], errors="coerce"))
+    curves = shown.dropna(subset="radius")
     panels = {"psnr": "PSNR (dB) ↑", "lpips_alex": "LPIPS-Alex ↓"}
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(COLUMN, 3.9), layout="constrained", facecolor="white")
-        for axes, (metric, label) in zip(
-            figure.subplots(2, 1, sharex=True), panels.items(), strict=True
-        ):
-            _curves(axes, curves, metric)
-            axes.set_ylabel(label)
-        axes.set_xlabel(
-            "disparity eroded (−) or dilated (+) by … pixels\nline: median, band: quartiles"
-        )
-        axes.set_xticks(sorted(curves["radius"].unique()))
+        figure = Figure(figsize=(PAGE, 4.2), layout="constrained", facecolor="white")
+        grid = figure.subplots(2, 2, sharex="col")
+        for (left, right), (metric, label) in zip(grid, panels.items(), strict=True):
+            _curves(left, curves, metric)
+            _changes(right, shown, metric)
+            left.set_ylabel(label)
+            right.set_ylabel(f"change of {label}")
+        left.set_xlabel("disparity eroded (−) or dilated (+) by … pixels")
+        left.set_xticks(sorted(curves["radius"].unique()))
+        right.set_xlabel("other errors, against the exact disparity")
+        figure.align_ylabels(grid)
+        figure.supxlabel("line, point: median over the pictures; band, bar: quartiles", size=7)
     return figure
 
 
@@ -72,13 +77,32 @@ def _curves(axes: Axes, curves: pd.DataFrame, metric: str) -> None:
     for name in [m for m in study.METHODS if m in set(curves["method"])]:
         method = study.METHODS[name]
         groups = curves[curves["method"] == name].groupby("radius")[metric]
-        low, middle, high = (groups.quantile(q).dropna() for q in (0.25, 0.5, 0.75))
+        low, middle, high = (groups.quantile(q).dropna() for q in QUARTILES)
         axes.fill_between(low.index, low, high, color=method.colour, alpha=0.2, linewidth=0)
         axes.plot(middle.index, middle, color=method.colour, marker="o", markersize=2.5)
         ends += [(float(value), method) for value in middle.tail(1)]
     if not ends:
         axes.text(0.5, 0.5, "not run", transform=axes.transAxes, ha="center", va="center")
     _label_ends(axes, sorted(ends, key=lambda end: end[0]), curves["radius"].max())
+
+
+def _changes(axes: Axes, shown: pd.DataFrame, metric: str) -> None:
+    """A point and a bar a method over each named error, the methods side by side."""
+    labels = study.ROBUSTNESS_DISTURBANCES
+    table = shown.pivot(index=["method", "image", "blur"], columns="perturbation", values=metric)
+    table = table.reindex(columns=["0", *labels])
+    groups = table[[*labels]].sub(table["0"], axis="index").groupby("method")
+    names = [m for m in study.METHODS if m in groups.groups]
+    axes.axhline(0, color="#bbbbbb", linewidth=0.6, zorder=0)
+    for place, name in enumerate(names):
+        low, middle, high = groups.get_group(name).quantile(QUARTILES).to_numpy()
+        x = np.arange(len(labels)) + 0.15 * (place - (len(names) - 1) / 2)
+        bars, colour = (middle - low, high - middle), study.METHODS[name].colour
+        axes.errorbar(x, middle, bars, color=colour, fmt="o", markersize=3)
+    axes.set_xticks(range(len(labels)), [textwrap.fill(text, 10) for text in labels.values()])
+    axes.set_xlim(-0.5, len(labels) - 0.5)
+    if table[[*labels]].isna().all(axis=None):
+        axes.text(0.5, 0.5, "not run", transform=axes.transAxes, ha="center", va="center")
 
 
 def _label_ends(axes: Axes, ends: list[tuple[float, study.Method]], x: float) -> None:
@@ -100,6 +124,77 @@ def _label_ends(axes: Axes, ends: list[tuple[float, study.Method]], x: float) ->
             color=method.colour,
             annotation_clip=False,
         )
+
+
+# --- Asked and measured blur ------------------------------------------------------------------
+
+# side of the focus -> label, colour, marker, and a shift that keeps the two sides apart
+SIDES = {
+    "near": ("nearer than the focus", "#7b3294", "o", 0.95),
+    "far": ("farther than the focus", "#008837", "^", 1.05),
+}
+SMALLEST = 0.5  # px, on the logarithmic axis
+WAYS = {"moment": "from the spread of a square's light", "edge": "from the rise of an edge"}
+
+
+def radius_sweep(sweeps: pd.DataFrame) -> Figure:
+    """Measured blur radius against the one asked for, a panel a method.
+
+    The line is a perfect lens, the band what `radius_fit.allowed` allows. What could not be
+    measured has no point; a radius below `SMALLEST` stands there.
+
+    Args:
+        sweeps: as read by `results.read_sweeps`.
+    """
+    names = [m for m in study.METHODS if m in set(sweeps["method"])]
+    if not names:
+        return absent("No method's blur has been measured.")
+    sweeps = sweeps.assign(**sweeps[[*WAYS]].clip(lower=SMALLEST))
+    columns = min(len(names), 3)
+    rows = -(-len(names) // columns)
+    with matplotlib.rc_context(STYLE):
+        size = (PAGE, 0.5 + 2.9 * rows)
+        figure = Figure(figsize=size, layout="constrained", facecolor="white")
+        grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+        for axes in grid.flat[len(names) :]:
+            axes.set_axis_off()
+        for axes, name in zip(grid.flat, names, strict=False):
+            _sweep(axes, sweeps[sweeps["method"] == name])
+            axes.set_title(study.METHODS[name].label, loc="left")
+        axes.set_ylim(SMALLEST / 1.1, 1.4 * sweeps[["asked", *WAYS]].max(axis=None))
+        band = f"band: {100 * RELATIVE:.0f} % or {ABSOLUTE} px around it; no point: not measurable"
+        figure.supxlabel(f"blur radius asked for (px)\nline: a perfect lens; {band}", size=8)
+        figure.supylabel("blur radius measured (px)", size=8)
+        handles = [_radii(side, way, label=True) for way in WAYS for side in SIDES]
+        figure.legend(handles=handles, loc="outside upper center", ncols=2, frameon=False)
+    return figure
+
+
+def _radii(side: str, way: str, x: Any = (), y: Any = (), label: bool = False) -> Line2D:
+    """Filled markers for the moment; open ones for the edge, larger: the two often agree."""
+    words, colour, marker, shift = SIDES[side]
+    fill, size = (colour, 3.5) if way == "moment" else ("none", 6)
+    line = Line2D(shift * np.asarray(x), y, color=colour, marker=marker, linestyle="none")
+    line.set(markersize=size, markeredgewidth=0.9, markerfacecolor=fill)
+    line.set_label(f"{words}, {WAYS[way]}" if label else "")
+    return line
+
+
+def _sweep(axes: Axes, rows: pd.DataFrame) -> None:
+    ends = (rows["asked"].min() / 1.25, rows["asked"].max() * 1.25)
+    asked = np.geomspace(ends[0], ends[1], 100)
+    axes.set(xscale="log", yscale="log", xlim=ends)
+    wide = allowed(asked)
+    axes.fill_between(asked, asked - wide, asked + wide, color="#dddddd", linewidth=0)
+    axes.plot(ends, ends, color="#888888", linewidth=0.8)
+    for side in SIDES:
+        of_side = rows[rows["side"] == side]
+        for way in WAYS:
+            axes.add_line(_radii(side, way, of_side["asked"], of_side[way]))
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_locator(LogLocator(base=2))
+        axis.set_major_formatter("{x:g}")
+        axis.set_minor_locator(NullLocator())
 
 
 # --- The cost of the attention ---------------------------------------------------------------

@@ -7,7 +7,7 @@ from pkgutil import resolve_name
 from typing import Any
 
 from bokehlib.errors import InputError
-from bokehlib.study import METHODS, Method
+from bokehlib.study import METHODS, Method, method
 from bokehlib.weightfiles import find_weights
 
 DEVICES = ("auto", "cpu", "cuda")
@@ -33,7 +33,7 @@ def load(name: str, device: str = "auto", **options: Any) -> Callable[..., Any]:
     missing = lacks(name)
     if missing:
         raise InputError(f"method: found {name}, {missing}; accepted: {', '.join(ready())}")
-    return resolve_name(METHODS[name].loader)(name, device=resolve_device(device), **options)
+    return resolve_name(method(name).loader)(name, device=resolve_device(device), **options)
 
 
 def lacks(name: str) -> str:
@@ -42,10 +42,10 @@ def lacks(name: str) -> str:
     Raises:
         InputError: Unknown name.
     """
-    method = _method(name)
-    if not method.loader:
+    wanted = _method(name)
+    if not wanted.loader:
         return "not part of this version"
-    missing = [file for file in method.weights if find_weights(file) is None]
+    missing = [file for file in wanted.weights if find_weights(file) is None]
     if missing:
         return f"no weights {', '.join(missing)} (looked for in {_places()})"
     return ""
@@ -77,9 +77,11 @@ def weights_hash(name: str) -> str:
 
 
 def _method(name: str) -> Method:
-    if name not in METHODS:
-        raise InputError(f"method: found {name!r}; accepted: {', '.join(METHODS)}")
-    return METHODS[name]
+    try:
+        return method(name)
+    except KeyError:
+        accepted = ", ".join(METHODS)
+        raise InputError(f"method: found {name!r}; accepted: {accepted}") from None
 
 
 def _places() -> str:

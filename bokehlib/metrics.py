@@ -29,19 +29,21 @@ class Measure:
         device: Where the networks are.
     """
 
-    def __init__(self, device: str | torch.device = "cpu") -> None:
-        """Load the networks onto a device."""
+    def __init__(self, device: str | torch.device = "cpu", networks: bool = True) -> None:
+        """Load the networks onto a device, unless PSNR and SSIM are enough."""
         self.device = torch.device(device)
         self.missing: dict[str, str] = {}
         self._networks: dict[str, torch.nn.Module] = {}
-        for name in METRICS[2:]:
+        for name in METRICS[2:] if networks else ():
             try:
                 network = dists_network() if name == "dists" else lpips_network(name[6:])
             except MissingBackbone as error:
                 self.missing[name] = str(error)
             else:
                 self._networks[name] = network.to(self.device)
-        self.names = tuple(name for name in METRICS if name not in self.missing)
+        self.names = tuple(
+            name for name in METRICS if name in self._networks or name in METRICS[:2]
+        )
 
     @torch.inference_mode()
     def __call__(self, prediction: torch.Tensor, target: torch.Tensor) -> dict[str, float]:

@@ -19,7 +19,7 @@ from bokehlib.assembly import BEYOND_THE_PAPER, assemble
 from bokehlib.errors import InputError
 from bokehlib.optics import Lens
 from bokehlib.pipeline import BokehPipeline
-from bokehlib.study import METHODS, LossWeights, Pisa, Recipe
+from bokehlib.study import LossWeights, Pisa, Recipe, method
 from bokehlib.weightfiles import need_weights
 
 BASE = "mini-base.safetensors"
@@ -268,7 +268,7 @@ def load(name: str, device: str = "cpu", pisa: bool = True):
     """A renderer from the embedded weights.
 
     Args:
-        name: a method of `study.METHODS` whose weights are a base and an adapter file.
+        name: a method of `study.method` whose weights are a base and an adapter file.
         device: "cpu" or "cuda".
         pisa: False puts plain attention in the place of PISA, to see what PISA does.
 
@@ -278,7 +278,7 @@ def load(name: str, device: str = "cpu", pisa: bool = True):
     Raises:
         InputError: if a weight file is missing.
     """
-    base, adapter = (need_weights(file) for file in METHODS[name].weights)
+    base, adapter = (need_weights(file) for file in method(name).weights)
     recipe = recipe_of(adapter)
     pipeline = load_base(base, recipe)
     load_adapter(pipeline, adapter)

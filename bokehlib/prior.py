@@ -169,7 +169,8 @@ def main(argv: list[str] | None = None) -> None:
     if given.stage == "autoencoder":
         train_autoencoder(pipeline, images, schedule, given.run, given.slice_steps)
         scale = latent_scale(pipeline, images(given.steps))
-        save_file(pipeline.vae.state_dict(), given.run / "vae.safetensors", {"scale": str(scale)})
+        tensors = {name: value.contiguous() for name, value in pipeline.vae.state_dict().items()}
+        save_file(tensors, given.run / "vae.safetensors", {"scale": str(scale)})
         (given.run / "scale.json").write_text(json.dumps(scale))
     else:
         pipeline.vae.load_state_dict(load_file(given.autoencoder / "vae.safetensors"))

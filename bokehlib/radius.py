@@ -13,15 +13,15 @@ other, and the radius of the blur is measured in linear light in two ways:
 """
 
 import math
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
 
 from bokehlib.optics import Lens
+from bokehlib.study import SWEEP_RADII
 
-RADII = (2, 3, 4, 6, 8, 12, 16, 24, 32, 40)  # px
 SIDES = {"near": (0.8, 0.3), "far": (0.3, 0.8)}  # name -> disparity of the scene, of the focus
 SQUARE = 4  # px
 GREY, BRIGHT, WHITE = 0.02, 0.5, 1.0  # linear light: background, beyond the edge, the square
@@ -31,18 +31,10 @@ MARGIN = 8  # px; light is looked for this far beyond twice the asked radius
 PLATEAU = 8  # px at either border that say how bright the two sides of an edge are
 
 
-class Fit(NamedTuple):
-    """A straight line through asked and measured radii, and the worst point against its mark."""
-
-    slope: float
-    intercept: float  # px
-    worst: float  # largest |measured - asked| / max(15 % of asked, 1.5 px)
-
-
 @torch.inference_mode()
 def sweep(
     render: Callable[[torch.Tensor, torch.Tensor, Lens], torch.Tensor],
-    radii: Sequence[float] = RADII,
+    radii: Sequence[float] = SWEEP_RADII,
     device: str | torch.device = "cpu",
 ) -> list[dict[str, Any]]:
     """Render the test scenes at every radius, nearer and farther than the focus.
@@ -70,28 +62,6 @@ def sweep(
             row = {"side": side, "asked": float(asked), "moment": moment}
             rows.append(row | {"edge": math.fsum(edges) / 2, "light": light})
     return rows
-
-
-def fit(rows: Iterable[dict[str, Any]], measured: str = "moment") -> Fit:
-    """The least-squares line measured = slope * asked + intercept, and the worst point.
-
-    The marks: slope from 0.95 to 1.05, intercept from -1 to 1 px, worst at most 1, which says
-    that every point is within 15 % or 1.5 px, whichever is wider.
-
-    Args:
-        rows: From `sweep`, of two asked radii at least.
-        measured: "moment" or "edge".
-
-    Returns:
-        The fit; NaN throughout if one of the radii could not be measured.
-    """
-    points = np.array([(row["asked"], row[measured]) for row in rows], dtype=float)
-    asked, found = points.T
-    if not np.isfinite(found).all():
-        return Fit(math.nan, math.nan, math.nan)
-    slope, intercept = np.polyfit(asked, found, 1)
-    worst = np.abs(found - asked) / np.maximum(0.15 * asked, 1.5)
-    return Fit(float(slope), float(intercept), float(worst.max()))
 
 
 def _scenes(largest: float) -> torch.Tensor:

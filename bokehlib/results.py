@@ -6,12 +6,8 @@ the same bytes, so that a diff shows what changed. No torch: tables render on an
 
 import json
 import os
-import platform
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,19 +15,19 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from bokehlib import study, tables
+from bokehlib import radius_fit, study, tables
+from bokehlib.stamps import ROOT, agree, beside
+from bokehlib.stamps import stamp as stamp  # whoever writes scores finds it here
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "results"
 KEY = ["dataset", "image", "method", "blur", "perturbation"]  # what makes a row one measurement
 METRICS = ["psnr", "ssim", "lpips_alex", "lpips_squeeze", "lpips_vgg", "dists"]
 COLUMNS = [*KEY, *METRICS, "seconds"]
-MEASURED_WITH = (
-    *("torch", "triton", "diffusers", "torchmetrics", "lpips", "DISTS-pytorch", "numba", "numpy"),
-)
+PARTS = ("exact", "perturbed", "disturbed")  # of a score file: disparity true, by radius, by name
+SWEEPS = "radius"  # folder of the radius sweeps, beside those of the data sets
 PICTURE_BYTES = 700_000  # a figure of photographs stays below this
 
 
@@ -59,74 +55,37 @@ def _write(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8", newline="\n")
 
 
-# --- Stamps: where numbers come from ---------------------------------------------------------
+def _write_stamped(path: Path, frame: pd.DataFrame, stamps: dict[str, Any]) -> None:
+    _write(path, frame.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
+    _write(path.with_suffix(".json"), json.dumps(stamps, indent=2) + "\n")
 
 
-def _git(*arguments: str) -> str:
-    try:
-        run = subprocess.run(["git", "-C", str(ROOT), *arguments], capture_output=True, text=True)
-    except FileNotFoundError:  # git is not installed
-        return ""
-    return run.stdout.strip() if run.returncode == 0 else ""
+# --- What a score file stands for ------------------------------------------------------------
 
 
-def _commit() -> str:
-    """Commit of the code, with "+" where library or notebooks differ from it; "" outside git.
+def score_parameters(dataset: str, method: str, part: str, smoke: bool) -> dict[str, Any]:
+    """Parameters of a score run as its stamp holds them.
 
-    A copy of the code outside git is told its commit by BOKEHLIB_COMMIT.
+    Raises:
+        ValueError: part is none of `PARTS`.
     """
-    if given := os.environ.get("BOKEHLIB_COMMIT"):
-        return given
-    commit = _git("rev-parse", "HEAD")
-    changed = _git("status", "--porcelain", "--", "bokehlib", "notebooks")
-    return commit + "+" if commit and changed else commit
-
-
-def _version(package: str) -> str:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return ""
-
-
-def stamp(
-    parameters: dict[str, Any],
-    seed: int,
-    weights: str,
-    data: str,
-    device: str,
-    wall_seconds: float | None = None,
-) -> dict[str, Any]:
-    """What made a result: commit, versions, device, parameters, seed, SHA-256 hashes and time.
-
-    Args:
-        parameters: what was asked for, see `measurement`.
-        seed: of every random generator that took part.
-        weights: SHA-256 over the method's weight files, "" if it has none.
-        data: SHA-256 that stands for the data set.
-        device: "cpu", or the name of the accelerator.
-        wall_seconds: how long the whole run took; `study --fresh` adds them up.
-    """
-    versions = {"python": platform.python_version()} | {p: _version(p) for p in MEASURED_WITH}
-    return {
-        "commit": _commit(),
-        "versions": {name: found for name, found in versions.items() if found},
-        "device": device,
-        "parameters": parameters,
-        "seed": seed,
-        "weights_sha256": weights,
-        "data_sha256": data,
-        "wall_seconds": None if wall_seconds is None else round(wall_seconds, 1),
-        "time": datetime.now(UTC).isoformat(timespec="seconds"),
+    wrong = {
+        "exact": {},
+        "perturbed": {"radii": [*study.ROBUSTNESS_RADII], "blur": study.ROBUSTNESS_BLUR},
+        "disturbed": {
+            "disturbances": [*study.ROBUSTNESS_DISTURBANCES],
+            "blur": study.ROBUSTNESS_BLUR,
+        },
     }
+    if part not in wrong:
+        raise ValueError(f"part is {part!r}; known: {', '.join(PARTS)}")
+    return {"dataset": dataset, "method": method, "smoke": smoke, **wrong[part]}
 
 
-def measurement(dataset: str, method: str, perturbed: bool, smoke: bool) -> dict[str, Any]:
-    """Parameters of a score run as its stamp holds them."""
-    exact = {"dataset": dataset, "method": method, "smoke": smoke}
-    if not perturbed:
-        return exact
-    return exact | {"radii": list(study.ROBUSTNESS_RADII), "blur": study.ROBUSTNESS_BLUR}
+def sweep_parameters(method: str, smoke: bool) -> dict[str, Any]:
+    """Parameters of a radius sweep as its stamp holds them; radii in pixels."""
+    radii = study.SWEEP_RADII[:3] if smoke else study.SWEEP_RADII
+    return {"method": method, "smoke": smoke, "radii": list(radii)}
 
 
 def _score_file(dataset: str, method: str, root: Path) -> Path:
@@ -134,48 +93,55 @@ def _score_file(dataset: str, method: str, root: Path) -> Path:
     return root / "scores" / folder / f"{method}.csv"
 
 
-def _stamps(scores: Path) -> dict[str, Any]:
-    path = scores.with_suffix(".json")
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-
-
 def read_stamp(
-    dataset: str, method: str, perturbed: bool = False, root: Path = RESULTS
+    dataset: str, method: str, part: str = "exact", root: Path = RESULTS
 ) -> dict[str, Any]:
-    """Stamp of one part of a score file; empty if there is none."""
-    stamps = _stamps(_score_file(dataset, method, root))
-    if perturbed:
-        return stamps.get("perturbed", {})
-    return {name: value for name, value in stamps.items() if name != "perturbed"}
-
-
-def _agree(one: dict[str, Any], other: dict[str, Any]) -> bool:
-    decisive = ("weights_sha256", "data_sha256", "parameters")
-    return all(name in one and one[name] == other.get(name) for name in decisive)
+    """Stamp of one of the `PARTS` of a score file; empty if there is none."""
+    stamps = beside(_score_file(dataset, method, root))
+    if part != "exact":
+        return stamps.get(part, {})
+    return {name: value for name, value in stamps.items() if name not in PARTS}
 
 
 def scores_stand(
     dataset: str,
     method: str,
-    perturbed: bool,
+    part: str,
     weights_hash: str,
     data_hash: str,
     parameters: dict[str, Any],
     root: Path = RESULTS,
 ) -> bool:
-    """Whether the score file is there and was made from these weights, data and parameters."""
+    """Whether the score file is there and was made from these weights, data and parameters.
+
+    Args:
+        dataset: as in `study.DATASETS`, or `SWEEPS`.
+        method: as in `study.METHODS`.
+        part: one of `PARTS`; a radius sweep has the exact one alone.
+        weights_hash: SHA-256 over the method's weight files.
+        data_hash: SHA-256 that stands for the data set.
+        parameters: from `score_parameters` or `sweep_parameters`.
+        root: folder of results.
+    """
     wanted = {"weights_sha256": weights_hash, "data_sha256": data_hash, "parameters": parameters}
     there = _score_file(dataset, method, root).exists()
-    return there and _agree(wanted, read_stamp(dataset, method, perturbed, root))
+    return there and agree(wanted, read_stamp(dataset, method, part, root))
 
 
 def mixed_commits(scores: pd.DataFrame, root: Path = RESULTS) -> str:
     """One line that says so when the scores come from different commits, else ""."""
-    used = scores.assign(perturbed=scores["perturbation"] != "0")
-    parts = used[["dataset", "method", "perturbed"]].drop_duplicates().to_numpy()
+    used = scores.assign(part=_parts(scores["perturbation"]))
+    parts = used[["dataset", "method", "part"]].drop_duplicates().to_numpy()
     stamps = [read_stamp(dataset, method, part, root) for dataset, method, part in parts]
     commits = sorted({found.get("commit", "")[:10] or "unknown" for found in stamps})
     return f"Rows come from different commits: {', '.join(commits)}." if len(commits) > 1 else ""
+
+
+def _parts(perturbation: pd.Series) -> pd.Series:
+    """Which of `PARTS` each text of the column `perturbation` belongs to."""
+    radius = pd.to_numeric(perturbation, errors="coerce")
+    parts = pd.Series("perturbed", perturbation.index, "str")
+    return parts.mask(radius == 0, "exact").mask(radius.isna(), "disturbed")
 
 
 # --- Scores ----------------------------------------------------------------------------------
@@ -189,7 +155,7 @@ def read_scores(
     `perturbation` is text: a signed radius in pixels, "0" for none, or a name.
     """
     pattern = _score_file(dataset or "*", method or "*", Path()).as_posix()
-    files = sorted(root.glob(pattern))
+    files = sorted(file for file in root.glob(pattern) if file.parent.name != SWEEPS)
     text = dict.fromkeys(("dataset", "image", "method", "perturbation"), "str")
     kinds = text | {"blur": "int64"} | dict.fromkeys([*METRICS, "seconds"], "float64")
     frames = [pd.read_csv(file, dtype=kinds, keep_default_na=False, na_values="") for file in files]
@@ -219,7 +185,7 @@ def write_scores(
 ) -> bool:
     """Write measurements and their stamp into `scores/<dataset>/<method>.{csv,json}`.
 
-    Rows of the other part stay; rows of this part stay where their key is not measured anew and
+    Rows of the other parts stay; rows of this part stay where their key is not measured anew and
     their stamp names the same weights, data and parameters: a file never mixes two models.
 
     Args:
@@ -227,7 +193,7 @@ def write_scores(
         stamp: from `stamp`.
         dataset: as in `study.DATASETS`.
         method: as in `study.METHODS`.
-        part: "exact" (perturbation 0) or "perturbed" (any other).
+        part: "exact" (perturbation 0), "perturbed" (another radius) or "disturbed" (a name).
         root: folder of results.
 
     Returns:
@@ -243,23 +209,19 @@ def write_scores(
     if lost := _lost_metrics(old, new):
         print(f"{path.name} is kept: it holds {', '.join(lost)}, which this run lacks.")
         return False
-    perturbed = part == "perturbed"
-    if not _agree(stamp, read_stamp(dataset, method, perturbed, root)):
-        old = old[(old["perturbation"] != "0") != perturbed]
+    if not agree(stamp, read_stamp(dataset, method, part, root)):
+        old = old[_parts(old["perturbation"]) != part]
     merged = pd.concat([old, new], ignore_index=True).drop_duplicates(KEY, keep="last")
-    stamps = _stamps(path)
-    other = {"perturbed": stamps["perturbed"]} if "perturbed" in stamps else {}
-    stamps = stamps | {"perturbed": stamp} if perturbed else stamp | other
-    _write(path, _sorted(merged).to_csv(index=False, float_format="%.6g", lineterminator="\n"))
-    _write(path.with_suffix(".json"), json.dumps(stamps, indent=2) + "\n")
+    stamps = {name: read_stamp(dataset, method, name, root) for name in PARTS} | {part: stamp}
+    exact = stamps.pop("exact")
+    _write_stamped(path, _sorted(merged), exact | {name: s for name, s in stamps.items() if s})
     return True
 
 
 def _check_rows(new: pd.DataFrame, dataset: str, method: str, part: str) -> None:
-    if part not in ("exact", "perturbed"):
-        raise ValueError(f"part is {part!r}; known: exact, perturbed")
-    exact = new["perturbation"] == "0"
-    if new.empty or not (exact if part == "exact" else ~exact).all():
+    if part not in PARTS:
+        raise ValueError(f"part is {part!r}; known: {', '.join(PARTS)}")
+    if new.empty or (_parts(new["perturbation"]) != part).any():
         found = ", ".join(sorted(set(new["perturbation"]))) or "no rows"
         raise ValueError(f"perturbations of part {part!r}: found {found}")
     if set(new["dataset"]) != {dataset} or set(new["method"]) != {method}:
@@ -286,7 +248,7 @@ def read_speed(root: Path = RESULTS) -> tuple[pd.DataFrame, dict[str, Any]]:
     rows = pd.concat(frames, ignore_index=True)
     if (doubled := rows.duplicated(tables.SPEED_KEY)).any():
         raise ValueError(f"speed: rows repeat {', '.join(rows.loc[doubled, 'what'])}")
-    return rows, {part: _stamps(parts[part]) for part in sorted(parts)}
+    return rows, {part: beside(parts[part]) for part in sorted(parts)}
 
 
 def write_speed(
@@ -295,8 +257,25 @@ def write_speed(
     """Write one part of the benchmark, with `tables.SPEED_COLUMNS`, and its stamp."""
     frame = pd.DataFrame(rows, columns=tables.SPEED_COLUMNS).astype(tables.SPEED_KINDS)
     path = root / "scores" / f"speed-{part}.csv"
-    _write(path, frame.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
-    _write(path.with_suffix(".json"), json.dumps(stamp, indent=2) + "\n")
+    _write_stamped(path, frame, stamp)
+
+
+def read_sweeps(root: Path = RESULTS) -> pd.DataFrame:
+    """All radius sweeps: method, then `radius_fit.COLUMNS`; NaN where nothing was measured."""
+    pattern = _score_file(SWEEPS, "*", Path()).as_posix()
+    frames = [pd.read_csv(path).assign(method=path.stem) for path in sorted(root.glob(pattern))]
+    columns = ["method", *radius_fit.COLUMNS]
+    kinds = dict.fromkeys(columns, "float64") | dict.fromkeys(("method", "side"), "str")
+    frames = [frame[columns] for frame in frames] or [pd.DataFrame(columns=columns)]
+    return pd.concat(frames, ignore_index=True).astype(kinds)
+
+
+def write_sweep(
+    rows: list[dict[str, Any]], stamp: dict[str, Any], method: str, root: Path = RESULTS
+) -> None:
+    """Write one method's rows of `radius.sweep` and their stamp into `scores/radius`."""
+    frame = pd.DataFrame(rows, columns=radius_fit.COLUMNS)
+    _write_stamped(_score_file(SWEEPS, method, root), frame, stamp)
 
 
 # --- The paper's numbers, tables and figures --------------------------------------------------

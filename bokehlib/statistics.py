@@ -9,7 +9,6 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import special
 
 RESAMPLES = 10_000
 CONFIDENCE = 0.95
@@ -41,9 +40,10 @@ def paired_difference(
     other. A difference is shown where it leaves out zero.
 
     It speaks of other scenes, and of other trainings only with `seeds`: with one seed it compares
-    these two networks, not their recipes. K seeds spread less than they would over again, and the
-    fewer, the less is known of their spread: before the resampling their deviations from the mean
-    are widened by sqrt(K / (K - 1)) t / z, Student's quantile of K - 1 degrees over the normal's.
+    these two networks, not their recipes. K scenes, or seeds, spread less than they would over
+    again, and the fewer, the less is known of their spread: before the resampling their deviations
+    from the mean are widened by sqrt(K / (K - 1)) t / z, Student's quantile of K - 1 degrees over
+    the normal's.
 
     Args:
         first: (rows,) scores of the one method or recipe.
@@ -73,15 +73,19 @@ def paired_difference(
 
 
 def _widened(totals: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """Totals of the cells with the seeds' deviations widened; the mean of all stays."""
-    number = totals.shape[1]
-    if number == 1:
-        return totals
+    """Totals of the cells with the deviations of scenes and seeds widened; the mean stays."""
+    from scipy import special  # here, so that scores can be read where it is not installed
+
     probability = (1 + CONFIDENCE) / 2
-    unsure = special.stdtrit(number - 1, probability) / special.ndtri(probability)
-    factor = np.sqrt(number / (number - 1)) * unsure
-    deviation = totals.sum(axis=0) / counts.sum(axis=0) - totals.sum() / counts.sum()  # (seeds,)
-    return totals + counts * (factor - 1) * deviation
+    mean, wider = totals.sum() / counts.sum(), totals
+    for number, across in zip(totals.shape, (1, 0), strict=True):
+        if number == 1:
+            continue
+        unsure = special.stdtrit(number - 1, probability) / special.ndtri(probability)
+        factor = np.sqrt(number / (number - 1)) * unsure
+        own = totals.sum(axis=across, keepdims=True) / counts.sum(axis=across, keepdims=True)
+        wider = wider + counts * (factor - 1) * (own - mean)
+    return wider
 
 
 def _resampled(

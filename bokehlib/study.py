@@ -5,6 +5,7 @@ figure one line in `ARTEFACTS`. Only the standard library is imported, so that t
 rendered where torch is not installed.
 """
 
+import re
 from dataclasses import dataclass, field, replace
 
 # --- Recipes: how BokehDiff is trained. Every default is the paper's ------------------------
@@ -180,6 +181,27 @@ METHODS = {
     "restormer-retrained": Method("Restormer*", "from scratch on our data", published="Restormer*"),
 }
 
+TRAINING = re.compile(r"^(?P<recipe>.+?)(?P<tuned>(?:-whole)?)-s(?P<seed>\d+)$")
+
+
+def trained_name(recipe: str, seed: int, whole: bool = False) -> str:
+    """Method name of one training of a recipe: "full-s0", or "full-whole-s0" without LoRA."""
+    return f"{recipe}{'-whole' * whole}-s{seed}"
+
+
+def method(name: str) -> Method:
+    """A method of `METHODS`, or one training of a recipe, whose adapter is `<name>.safetensors`.
+
+    Raises:
+        KeyError: neither.
+    """
+    found = TRAINING.match(name)
+    if name in METHODS or not found or found["recipe"] not in RECIPES:
+        return METHODS[name]
+    files = ("mini-base.safetensors", f"{name}.safetensors")
+    return Method(name, f"a training of the recipe {found['recipe']}", "bokehlib.mini:load", files)
+
+
 # --- Data sets ------------------------------------------------------------------------------
 
 DATASETS = {  # name -> label in tables
@@ -190,14 +212,21 @@ DATASETS = {  # name -> label in tables
     "blb_level5": "BLB level 5",
 }
 ROBUSTNESS_RADII = (-8, -4, -2, 0, 2, 4, 8)  # px; negative erodes, positive dilates the disparity
+ROBUSTNESS_DISTURBANCES = {  # of `disturb.DISTURBANCES` -> label in Fig. 7
+    "strands": "strands missing",
+    "smoothed": "smoothed edges",
+    "coarse": "1/8 resolution",
+    "gamma": "to the power 1.5",
+}
 ROBUSTNESS_BLUR = 2  # the one lens of each scene that the robustness curve uses
+SWEEP_RADII = (2, 3, 4, 6, 8, 12, 16, 24, 32, 40)  # px, asked for in the radius sweep
 
 # --- Tables and figures ---------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Scores:
-    """A score file that a table needs: measured at the exact or at perturbed disparity."""
+    """A score file that a table needs: at the exact disparity alone, or at wrong ones too."""
 
     dataset: str
     method: str
@@ -212,10 +241,12 @@ class Artefact:
     parameters: dict = field(default_factory=dict)
     scores: tuple[Scores, ...] = ()
     pictures: str = ""  # folder of results/pictures that a worker fills first
+    sweeps: tuple[str, ...] = ()  # methods whose radius sweep it reads
 
 
 EMBEDDED = ("input", "scatter", "bokehdiff-mini")  # what runs on every machine
 _MINI_SCORES = tuple(Scores("synbokeh-mini", m) for m in EMBEDDED)
+_DISTURBED_SCORES = tuple(Scores("synbokeh-mini", m, perturbed=True) for m in EMBEDDED[1:])
 _STRIP = "46_picture_strips"
 
 
@@ -225,11 +256,9 @@ def _strip(figure: str) -> Artefact:
 
 ARTEFACTS = {
     "tableS2": Artefact("40_quality_tables", {"table": "tableS2"}, _MINI_SCORES),
-    "fig7_robustness": Artefact(
-        "43_fig7_robustness",
-        {},
-        tuple(Scores("synbokeh-mini", m, perturbed=True) for m in EMBEDDED[1:]),
-    ),
+    "fig7_robustness": Artefact("43_fig7_robustness", {}, _DISTURBED_SCORES),
+    "claims": Artefact("48_claims", {}, _DISTURBED_SCORES),
+    "radius_sweep": Artefact("47_radius", sweeps=EMBEDDED[1:]),
     "fig6_focal_stack": _strip("fig6_focal_stack"),
     "table1_quality": Artefact("40_quality_tables", {"table": "table1_quality"}),
     "tableS1": Artefact("40_quality_tables", {"table": "tableS1"}),
@@ -244,4 +273,5 @@ ARTEFACTS = {
     "figS3_synthesis": _strip("figS3_synthesis"),
     "figS4_aperture_sweep": _strip("figS4_aperture_sweep"),
     "figS9_ablation": _strip("figS9_ablation"),
+    "shallow_inputs": _strip("shallow_inputs"),
 }

@@ -111,8 +111,10 @@ def made_up(tmp_path, monkeypatch):
 
     def run(notebook, root, fresh=False, **parameters):
         ran.append((notebook, parameters))
-        if notebook.startswith("3"):
-            what = (parameters["dataset"], parameters["method"], notebook == "31_score_perturbed")
+        if notebook == "33_radius_sweep":
+            leave_sweep(root, parameters["method"])
+        elif notebook.startswith("3"):
+            what = (parameters["dataset"], parameters["method"], parameters.get("part", "exact"))
             leave_stamp(root, *what)
         return root
 
@@ -124,13 +126,18 @@ def made_up(tmp_path, monkeypatch):
     return SimpleNamespace(ran=ran, root=tmp_path)
 
 
-def leave_stamp(root, dataset, method, perturbed, weights="w", smoke=False):
-    row = {"dataset": dataset, "image": "s", "method": method, "blur": 2}
-    row |= {"perturbation": 2 if perturbed else 0, "psnr": 30.0}
-    asked = results.measurement(dataset, method, perturbed, smoke)
+def leave_stamp(root, dataset, method, part, weights="w", smoke=False):
+    row = {"dataset": dataset, "image": "s", "method": method, "blur": 2, "psnr": 30.0}
+    row |= {"perturbation": {"exact": 0, "perturbed": 2, "disturbed": "coarse"}[part]}
+    asked = results.score_parameters(dataset, method, part, smoke)
     stamp = results.stamp(asked, 0, weights, "d", "cpu", wall_seconds=60.0)
-    part = "perturbed" if perturbed else "exact"
     results.write_scores([row], stamp, dataset, method, part, root)
+
+
+def leave_sweep(root, method):
+    asked = results.sweep_parameters(method, smoke=False)
+    row = {"side": "near", "asked": 2.0, "moment": 2.0, "edge": 2.0, "light": 1.0}
+    results.write_sweep([row], results.stamp(asked, 0, "w", "", "cpu"), method, root)
 
 
 def reproduce(made_up, *names, **options):
@@ -141,8 +148,9 @@ def reproduce(made_up, *names, **options):
 
 def test_a_fresh_clone_with_standing_scores_only_runs_reporters(made_up):
     for method in study.EMBEDDED:
-        leave_stamp(made_up.root, "synbokeh-mini", method, False)
-        leave_stamp(made_up.root, "synbokeh-mini", method, True)
+        leave_sweep(made_up.root, method)
+        for part in results.PARTS:
+            leave_stamp(made_up.root, "synbokeh-mini", method, part)
     code, ran = reproduce(made_up)
     assert code == 0
     assert [notebook for notebook, _ in ran] == [a.notebook for a in study.ARTEFACTS.values()]
@@ -152,14 +160,33 @@ def test_missing_scores_are_measured_before_their_reporter_and_exact_before_pert
     _, ran = reproduce(made_up, "fig7_robustness", "tableS2")
     assert ran == [
         ("30_score", "scatter"),
-        ("31_score_perturbed", "scatter"),
+        *[("31_score_perturbed", "scatter")] * 2,
         ("30_score", "bokehdiff-mini"),
-        ("31_score_perturbed", "bokehdiff-mini"),
+        *[("31_score_perturbed", "bokehdiff-mini")] * 2,
         ("43_fig7_robustness", ""),
         ("30_score", "input"),
         ("40_quality_tables", ""),
     ]
     assert reproduce(made_up, "fig7_robustness")[1] == [("43_fig7_robustness", "")]
+
+
+def test_of_a_score_file_only_the_missing_part_is_measured(made_up):
+    for method in study.EMBEDDED:
+        for part in ("exact", "perturbed"):
+            leave_stamp(made_up.root, "synbokeh-mini", method, part)
+    _, ran = reproduce(made_up, "fig7_robustness")
+    assert [name for name, _ in ran] == ["31_score_perturbed"] * 2 + ["43_fig7_robustness"]
+    assert [p["part"] for _, p in made_up.ran[:-1]] == ["disturbed"] * 2
+
+
+def test_a_radius_sweep_runs_once_and_again_with_new_weights(made_up, monkeypatch):
+    sweeps = [("33_radius_sweep", "scatter"), ("33_radius_sweep", "bokehdiff-mini")]
+    assert reproduce(made_up, "radius_sweep")[1] == [*sweeps, ("47_radius", "")]
+    assert reproduce(made_up, "radius_sweep")[1] == [("47_radius", "")]
+    assert len(reproduce(made_up, "radius_sweep", fresh=True)[1]) == 3
+    changed = lambda name: "new" if name == "scatter" else "w"  # noqa: E731
+    monkeypatch.setattr(methods, "weights_hash", changed)
+    assert reproduce(made_up, "radius_sweep")[1] == [sweeps[0], ("47_radius", "")]
 
 
 def test_new_weights_make_scores_fall_and_only_those(made_up, monkeypatch):
@@ -172,7 +199,7 @@ def test_new_weights_make_scores_fall_and_only_those(made_up, monkeypatch):
 
 def test_smoke_scores_do_not_stand_for_the_study(made_up):
     for method in study.EMBEDDED:
-        leave_stamp(made_up.root, "synbokeh-mini", method, False, smoke=True)
+        leave_stamp(made_up.root, "synbokeh-mini", method, "exact", smoke=True)
     _, ran = reproduce(made_up, "tableS2")
     assert len(ran) == 4
 

@@ -7,7 +7,6 @@ import pytest
 import torch
 
 from bokehlib import classical, conditions, mini
-from bokehlib.baselines.scatter import scatter
 from bokehlib.errors import InputError
 from bokehlib.optics import Lens, token_radius, visibility
 from bokehlib.pipeline import BokehPipeline
@@ -84,7 +83,9 @@ def test_a_perfect_autoencoder_leaves_the_classical_render_and_its_correction(mo
     monkeypatch.setattr(pipeline, "decode", lambda latent: (latent + 1) / 2)
     monkeypatch.setattr(pipeline, "denoise", lambda latent, tokens, beside: beside + 0.5)
     found = pipeline.transform(image, disparity, LENS, halo=0)
-    torch.testing.assert_close(found, scatter(image, disparity, LENS) + 0.25, rtol=0, atol=1e-4)
+    torch.testing.assert_close(
+        found, classical.scatter(image, disparity, LENS) + 0.25, rtol=0, atol=1e-4
+    )
 
 
 def test_detail_and_the_classical_render_exclude_each_other():
@@ -274,25 +275,7 @@ def test_the_optics_channels_depend_on_the_blur_in_latents_alone():
     )
 
 
-# --- The classical render ----------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("size", [(1, 1), (1, 6), (17, 5), (33, 40)])
-@pytest.mark.parametrize("aperture", [0.5, 4.0, 60.0, 1e9])
-def test_the_classical_render_in_torch_is_the_scatter_renderer(size, aperture):
-    picture = scene(*size)
-    lens = Lens(0.4, aperture)
-    found, expected = classical.scatter(*picture, lens), scatter(*picture, lens)
-    torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
-
-
-def test_a_batch_is_rendered_with_a_lens_each_and_a_closed_one_changes_no_bit():
-    image, disparity = scene(20, 24, batch=3)
-    lens = Lens(torch.tensor([0.2, 0.5, 0.9]), torch.tensor([12.0, 0.0, 5.0]))
-    found = classical.scatter(image, disparity, lens)
-    torch.testing.assert_close(found, scatter(image, disparity, lens), rtol=0, atol=1e-5)
-    assert torch.equal(found[1], image[1])
-    assert classical.scatter(image.half(), disparity, lens).dtype == torch.float16
+# --- Weight files ----------------------------------------------------------------------------
 
 
 def test_a_file_that_is_no_safetensors_file_is_named(tmp_path):

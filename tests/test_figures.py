@@ -3,10 +3,12 @@
 import json
 
 import numpy as np
+import pandas as pd
+import pytest
 from made_up import fill, rows, write
 from PIL import Image
 
-from bokehlib import figures, results, study
+from bokehlib import disturb, figures, results, study
 
 
 def pictures(root, count=2):
@@ -47,11 +49,87 @@ def test_the_robustness_curve_takes_radius_zero_from_the_exact_rows_of_its_lens(
 def test_methods_are_named_at_their_lines_without_overlap(tmp_path):
     fill(tmp_path)
     figure = figures.robustness(results.read_scores(root=tmp_path))
-    for axes in figure.axes:
+    for axes in figure.axes[::2]:
         labels = {text.get_text(): text.xy[1] for text in axes.texts}
         assert set(labels) == {study.METHODS[m].label for m in study.EMBEDDED}
         low, high = axes.get_ylim()
         assert np.diff(sorted(labels.values())).min() >= 0.099 * (high - low)
+
+
+def test_each_named_error_has_median_and_quartiles_of_what_every_picture_loses(tmp_path):
+    fill(tmp_path)
+    images = [f"s{n}" for n in range(5)]
+    exact = [row for n, i in enumerate(images) for row in rows(images=(i,), psnr=20.0 + 10 * n)]
+    wrong = {"perturbation": "coarse"}
+    made = [row | wrong | {"psnr": row["psnr"] - n} for n, row in enumerate(exact)]
+    write(tmp_path, exact)
+    write(tmp_path, made[::2], part="disturbed")  # of each picture the first lens
+    _, axes, _, below = figures.robustness(results.read_scores(root=tmp_path)).axes
+    places = [label.get_text().replace("\n", " ") for label in below.get_xticklabels()]
+    assert places == [*study.ROBUSTNESS_DISTURBANCES.values()]
+    drawn = {bars.lines[0].get_color(): bars for bars in axes.containers}
+    bars = drawn[study.METHODS["scatter"].colour]
+    place = list(study.ROBUSTNESS_DISTURBANCES).index("coarse")
+    x, y = bars.lines[0].get_data()
+    assert abs(x[place] - place) < 0.5
+    assert y[place] == -4  # of 0, -2, -4, -6 and -8
+    assert list(bars.lines[2][0].get_segments()[place][:, 1]) == [-6, -2]
+    assert np.isnan(np.delete(y, place)).all()
+
+
+def test_named_errors_are_those_that_can_be_made():
+    assert list(study.ROBUSTNESS_DISTURBANCES) == list(disturb.DISTURBANCES)
+    assert f"power {disturb.GAMMA}" in study.ROBUSTNESS_DISTURBANCES["gamma"]
+    assert disturb.COARSE == 8
+
+
+# --- Asked and measured blur -----------------------------------------------------------------
+
+
+def sweeps(**edges):
+    rows = [
+        {"method": method, "side": side, "asked": asked, "moment": asked, "light": 1.0}
+        | {"edge": edge if side == "far" else asked}
+        for method, edge in edges.items()
+        for side in ("near", "far")
+        for asked in (2.0, 8.0)
+    ]
+    return pd.DataFrame(rows)
+
+
+def test_the_radius_sweep_draws_moments_filled_edges_open_and_each_side_by_itself():
+    figure = figures.radius_sweep(sweeps(scatter=5.0))
+    (axes,) = figure.axes
+    assert axes.get_title(loc="left") == study.METHODS["scatter"].label
+    points = [line for line in axes.lines if line.get_marker() != "None"]
+    drawn = {
+        (line.get_marker(), line.get_markerfacecolor() == "none"): list(line.get_ydata())
+        for line in points
+    }
+    assert drawn == {
+        ("o", False): [2, 8],
+        ("o", True): [2, 8],
+        ("^", False): [2, 8],
+        ("^", True): [5, 5],
+    }
+    (perfect,) = [line for line in axes.lines if line.get_marker() == "None"]
+    assert list(perfect.get_xdata()) == list(perfect.get_ydata())
+
+
+def test_the_radius_sweep_shows_what_is_allowed_and_no_point_leaves_the_panel():
+    figure = figures.radius_sweep(sweeps(scatter=0.0, input=90.0))
+    for axes in figure.axes:
+        low, high = axes.get_ylim()
+        heights = np.concatenate([line.get_ydata() for line in axes.lines])
+        assert low < heights.min() < heights.max() < high
+        band = axes.collections[0].get_paths()[0].vertices
+        at_ends = band[np.isclose(band[:, 0], band[:, 0].max())][:, 1]
+        assert at_ends.max() - at_ends.min() == pytest.approx(2 * 1.5)  # 15 % of 10 px
+
+
+def test_a_radius_that_was_not_measured_has_no_point():
+    (axes,) = figures.radius_sweep(sweeps(scatter=np.nan)).axes
+    assert sum(np.isnan(line.get_ydata()).sum() for line in axes.lines) == 2
 
 
 def test_a_strip_of_photographs_stays_a_small_file(tmp_path):
@@ -74,4 +152,6 @@ def test_pictures_of_a_row_have_one_height_and_their_own_shape(tmp_path):
 def test_absent_pictures_and_scores_are_said_to_be_absent(tmp_path):
     assert results.read_pictures("fig1_teaser", tmp_path) == {}
     empty = figures.robustness(results.read_scores(root=tmp_path))
+    assert empty.texts[0].get_text().startswith("not run")
+    empty = figures.radius_sweep(results.read_sweeps(tmp_path))
     assert empty.texts[0].get_text().startswith("not run")

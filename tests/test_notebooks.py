@@ -18,6 +18,7 @@ TORCH_FREE = {
     "tables",
     "study",
     "pictures",
+    "radius_fit",
 }  # of bokehlib; checked in test_study
 
 each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
@@ -148,9 +149,11 @@ ONE_OF_EACH = [name for name, a in study.ARTEFACTS.items() if not a.pictures or 
 def test_every_table_and_figure_is_made_from_made_up_scores_alone(name, tmp_path):
     row = {"image": "s", "method": "scatter", "psnr": 30.0, "lpips_alex": 0.1, "seconds": 1.0}
     exact = row | {"dataset": "synbokeh-mini", "blur": 2, "perturbation": 0}
-    perturbed = [exact | {"perturbation": radius} for radius in (-2, 2)]
-    for part, made in {"exact": [exact], "perturbed": perturbed}.items():
+    for part, error in {"exact": 0, "perturbed": 2, "disturbed": "coarse"}.items():
+        made = [exact | {"perturbation": error}]
         results.write_scores(made, {}, "synbokeh-mini", "scatter", part, tmp_path)
+    swept = [{"side": "near", "asked": r, "moment": r, "edge": r, "light": 1.0} for r in (2, 4)]
+    results.write_sweep(swept, {}, "scatter", tmp_path)
     artefact = study.ARTEFACTS[name]
     batch.run(artefact.notebook, tmp_path, results=str(tmp_path), **artefact.parameters)
     made = {path.name for path in tmp_path.glob("[tf]*/*")}

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bokehlib import methods, photographs, pictures, results, study
-from bokehlib.pictures import Strip
+from bokehlib import methods, photographs, pictures, results, strips, study
+from bokehlib.strips import Strip
 
 SHOTS = {
     "motorcycle": photographs.motorcycle,
@@ -81,10 +81,10 @@ def test_resizing_invents_no_depth():
 @pytest.fixture(scope="module")
 def rendered(tmp_path_factory):
     root = tmp_path_factory.mktemp("pictures")
-    return {name: pictures.make(name, root, smoke=True) for name in pictures.PICTURES}
+    return {name: pictures.make(name, root, smoke=True) for name in strips.STRIPS}
 
 
-@pytest.mark.parametrize("figure", pictures.PICTURES)
+@pytest.mark.parametrize("figure", strips.STRIPS)
 def test_every_cell_is_a_small_file_and_every_file_a_cell(rendered, figure):
     files, index = contents(rendered[figure])
     cells = [cell for row in index["rows"] for cell in row["cells"]]
@@ -93,7 +93,7 @@ def test_every_cell_is_a_small_file_and_every_file_a_cell(rendered, figure):
     assert all(row["cells"] and isinstance(row["label"], str) for row in index["rows"])
     for name in files:
         with Image.open(rendered[figure] / name) as picture:
-            assert picture.width <= pictures.SMOKE_WIDTH
+            assert picture.width <= strips.SMOKE_WIDTH
             assert picture.mode in ("RGB", "L")
 
 
@@ -104,7 +104,7 @@ def test_two_runs_give_the_same_bytes(rendered, figure, tmp_path):
 
 def test_the_focal_stack_goes_from_near_to_far_for_every_method(rendered):
     _, index = contents(rendered["fig6_focal_stack"])
-    labels = [study.METHODS[name].label for name in pictures.shown_methods()]
+    labels = [study.METHODS[name].label for name in strips.shown_methods()]
     assert [row["label"] for row in index["rows"]] == 2 * labels  # of both photographs
     for row in index["rows"]:
         focuses = [float(cell["title"].split()[-1]) for cell in row["cells"]]
@@ -133,7 +133,7 @@ def test_a_method_without_weights_is_left_out_and_named(monkeypatch, tmp_path):
 
 
 def test_pictures_stand_until_weights_or_data_change(monkeypatch, tmp_path):
-    monkeypatch.setitem(pictures.PICTURES, "fig1_teaser", lambda smoke: strip())
+    monkeypatch.setitem(strips.STRIPS, "fig1_teaser", lambda smoke: strip())
     assert not pictures.stands("fig1_teaser", tmp_path)
     pictures.make("fig1_teaser", tmp_path)
     assert pictures.stands("fig1_teaser", tmp_path)
@@ -148,11 +148,11 @@ def test_pictures_stand_until_weights_or_data_change(monkeypatch, tmp_path):
 
 
 def test_a_failure_leaves_the_old_pictures_and_nothing_else(monkeypatch, tmp_path):
-    monkeypatch.setitem(pictures.PICTURES, "fig1_teaser", lambda smoke: strip())
+    monkeypatch.setitem(strips.STRIPS, "fig1_teaser", lambda smoke: strip())
     folder = pictures.make("fig1_teaser", tmp_path)
     before = contents(folder)
     broken = Strip("T", "N", [("row", [("a", np.zeros((4, 6, 3))), ("b", np.zeros((4, 6, 9)))])])
-    monkeypatch.setitem(pictures.PICTURES, "fig1_teaser", lambda smoke: broken)
+    monkeypatch.setitem(strips.STRIPS, "fig1_teaser", lambda smoke: broken)
     with pytest.raises(TypeError, match="Cannot handle this data type"):
         pictures.make("fig1_teaser", tmp_path)
     assert contents(folder) == before
@@ -160,11 +160,11 @@ def test_a_failure_leaves_the_old_pictures_and_nothing_else(monkeypatch, tmp_pat
 
 
 def test_every_strip_of_the_study_is_made_or_says_what_it_needs():
-    strips = {artefact.pictures for artefact in study.ARTEFACTS.values() if artefact.pictures}
-    assert strips == {*pictures.PICTURES, *pictures.LACKING}
-    for name in strips:
-        assert bool(pictures.lacks(name)) == (name in pictures.LACKING)
-    for name in pictures.LACKING:
+    shown = {artefact.pictures for artefact in study.ARTEFACTS.values() if artefact.pictures}
+    assert shown == {*strips.STRIPS, *strips.LACKING}
+    for name in shown:
+        assert bool(pictures.lacks(name)) == (name in strips.LACKING)
+    for name in strips.LACKING:
         with pytest.raises(ValueError, match="needs"):
             pictures.make(name)
 

@@ -3,16 +3,19 @@
 import functools
 import math
 
+import made_up
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from scipy import optimize, signal
 from torch.nn import functional as F
 
 import bokehlib
-from bokehlib import radius
+from bokehlib import radius, radius_fit, results
 from bokehlib.optics import circle_of_confusion
-from bokehlib.radius import fit, sweep
+from bokehlib.radius import sweep
+from bokehlib.radius_fit import fit
 
 FEW = (2, 5, 12, 40)
 
@@ -150,8 +153,68 @@ def test_the_fit_is_the_line_and_the_worst_point_counts_in_its_marks():
     assert fit([{"asked": 20, "edge": 17}, {"asked": 2, "edge": 2}], "edge").worst == 1
 
 
+def test_the_summary_has_a_row_a_method_side_and_way_and_speaks_of_that_side_alone():
+    sweeps = [
+        {"method": method, "side": side, "asked": asked, "moment": asked, "edge": wide * asked}
+        | {"light": 1.0 if asked == 2 else 0.8}
+        for method, wide in {"one": 1.0, "two": 2.0}.items()
+        for side in ("near", "far")
+        for asked in (2.0, 20.0)
+    ]
+    sweeps[-1]["moment"] = math.nan
+    table = radius_fit.summary(pd.DataFrame(sweeps)).set_index(["method", "side", "measure"])
+    assert len(table) == 8
+    assert np.allclose(table["light"], 0.9)
+    assert np.allclose(table.xs("two").xs("edge", level="measure")["slope"], 2)
+    assert np.allclose(table.loc["two", "near", "moment"], (1, 0, 0, 0.9))
+    assert table.loc["two", "far", "moment"][["slope", "intercept", "worst"]].isna().all()
+
+
+def test_the_sweeps_rows_have_the_columns_of_its_file():
+    (row, _) = sweep(lambda image, disparity, lens: image, (2,))
+    assert list(row) == radius_fit.COLUMNS
+    assert set(radius_fit.MEASURES) < set(row)
+
+
 def test_a_discs_edge_rises_from_10_to_90_percent_over_twice_the_constant():
     def response(u):
         return 0.5 + (u * math.sqrt(1 - u * u) + math.asin(u)) / math.pi
 
     assert abs(optimize.brentq(lambda u: response(u) - 0.9, 0, 1) - radius.RISE) < 1e-6
+
+
+# --- Files -----------------------------------------------------------------------------------
+
+
+def swept(asked):
+    return [{"side": "far", "asked": r, "moment": r, "edge": np.nan, "light": 1.0} for r in asked]
+
+
+def test_radius_sweeps_come_back_by_method_and_are_no_scores(tmp_path):
+    assert results.read_sweeps(tmp_path).empty
+    made_up.write(tmp_path, made_up.rows())
+    results.write_sweep(swept((2.0, 3.0)), made_up.STAMP, "scatter", tmp_path)
+    results.write_sweep(swept((4.0,)), made_up.STAMP, "input", tmp_path)
+    read = results.read_sweeps(tmp_path)
+    assert list(read["method"]) == ["input", "scatter", "scatter"]
+    assert list(read["asked"]) == list(read["moment"]) == [4, 2, 3]
+    assert read["edge"].isna().all()
+    assert {str(kind) for kind in read.dtypes[["asked", "light"]]} == {"float64"}
+    assert set(results.read_scores(root=tmp_path)["dataset"]) == {"synbokeh-mini"}
+
+
+def test_a_sweep_stands_with_its_weights_and_radii(tmp_path):
+    asked = results.sweep_parameters("scatter", smoke=False)
+    stamp = results.stamp(asked, 0, "w", "", "cpu")
+    results.write_sweep(swept((2.0,)), stamp, "scatter", tmp_path)
+
+    def stands(method="scatter", weights="w", parameters=asked):
+        what = (results.SWEEPS, method, "exact", weights, "", parameters)
+        return results.scores_stand(*what, tmp_path)
+
+    assert stands()
+    assert not stands(method="input")
+    assert not stands(weights="x")
+    smoke = results.sweep_parameters("scatter", smoke=True)
+    assert not stands(parameters=smoke)
+    assert not stands(parameters=asked | {"radii": smoke["radii"]})

@@ -58,12 +58,37 @@ def test_perturbed_rows_join_the_exact_ones_and_radii_are_sorted_as_numbers(tmp_
     assert list(read["perturbation"]) == ["-8", "-2", "0", "2", "8"]
 
 
+def test_named_errors_follow_the_radii_and_leave_rows_and_stamps_of_the_other_parts(tmp_path):
+    write(tmp_path, rows(blurs=(2,)))
+    write(tmp_path, rows(radii=(2,)), STAMP | {"commit": "b"}, part="perturbed")
+    stamp = STAMP | {"commit": "c", "weights_sha256": "new"}
+    write(tmp_path, rows(blurs=(2,), radii=("smoothed", "coarse")), stamp, part="disturbed")
+    read = results.read_scores(root=tmp_path).query("image == 's00' and blur == 2")
+    assert list(read["perturbation"]) == ["0", "2", "coarse", "smoothed"]
+    stamps = [
+        results.read_stamp("synbokeh-mini", "scatter", part, tmp_path) for part in results.PARTS
+    ]
+    assert [found["commit"] for found in stamps] == ["a" * 40, "b", "c"]
+    write(tmp_path, rows(radii=("gamma",)), stamp | {"data_sha256": "new"}, part="disturbed")
+    read = results.read_scores(root=tmp_path)
+    assert set(read["perturbation"]) == {"0", "2", "gamma"}  # never of two data sets
+
+
+def test_what_was_measured_before_the_named_errors_were_added_still_stands():
+    old = {"dataset": "d", "method": "m", "smoke": False}
+    assert results.score_parameters("d", "m", "exact", smoke=False) == old
+    radii = {"radii": [-8, -4, -2, 0, 2, 4, 8], "blur": 2}
+    assert results.score_parameters("d", "m", "perturbed", smoke=False) == old | radii
+    with pytest.raises(ValueError, match="known: exact, perturbed, disturbed"):
+        results.score_parameters("d", "m", "estimated", smoke=False)
+
+
 def test_each_part_keeps_its_own_stamp(tmp_path):
     write(tmp_path, rows(blurs=(2,)))
     write(tmp_path, rows(radii=(2,)), STAMP | {"commit": "b"}, part="perturbed")
     write(tmp_path, rows(blurs=(2,)), STAMP | {"commit": "c"})
     assert results.read_stamp("synbokeh-mini", "scatter", root=tmp_path)["commit"] == "c"
-    assert results.read_stamp("synbokeh-mini", "scatter", True, tmp_path)["commit"] == "b"
+    assert results.read_stamp("synbokeh-mini", "scatter", "perturbed", tmp_path)["commit"] == "b"
 
 
 @pytest.mark.parametrize("changed", ["weights_sha256", "data_sha256", "parameters"])
@@ -96,6 +121,8 @@ def test_a_run_with_more_metrics_overwrites(tmp_path):
     [
         (rows(radii=(2,)), "exact"),
         (rows(radii=(0,)), "perturbed"),
+        (rows(radii=("coarse",)), "perturbed"),
+        (rows(radii=("coarse", 2)), "disturbed"),
         (rows() + rows(), "exact"),
         (rows() + rows("input"), "exact"),
         (rows(), "approximate"),
@@ -110,15 +137,16 @@ def test_rows_that_do_not_belong_into_the_file_are_refused(tmp_path, made, part)
 def test_scores_stand_only_with_the_same_weights_data_and_parameters(tmp_path):
     write(tmp_path, rows())
 
-    def stands(weights="w", data="d", parameters=STAMP["parameters"], perturbed=False):
+    def stands(weights="w", data="d", parameters=STAMP["parameters"], part="exact"):
         hashes = (weights, data, parameters)
-        return results.scores_stand("synbokeh-mini", "scatter", perturbed, *hashes, tmp_path)
+        return results.scores_stand("synbokeh-mini", "scatter", part, *hashes, tmp_path)
 
     assert stands()
     assert not stands(weights="x")
     assert not stands(data="x")
     assert not stands(parameters={"n": 2})
-    assert not stands(perturbed=True)
+    assert not stands(part="perturbed")
+    assert not stands(part="disturbed")
     (tmp_path / "scores/synbokeh-mini/scatter.csv").unlink()
     assert not stands()
 

@@ -22,27 +22,38 @@ def _scores(rng, scenes, lenses, gain, spread, noise=0.05):
     return second + by_scene[scene] + rng.normal(0, noise, scenes * lenses), second, scene
 
 
+def _wider(number):
+    """The factor by which the deviations of so many scenes or seeds are widened."""
+    quantile = stats.t.ppf(0.975, number - 1) / stats.norm.ppf(0.975)
+    return np.sqrt(number / (number - 1)) * quantile
+
+
 def test_resampling_is_that_of_its_definition():
     first, second, scene = _scores(_rng(), 7, 9, 3.0, 0.5)
     keep = np.arange(63) % 9 <= scene  # scenes of 1 to 7 lenses
     first, second, scene = first[keep], second[keep], scene[keep]
+    values = first - second
+    own = np.array([values[scene == s].mean() for s in range(7)])[scene]
+    values = values + (_wider(7) - 1) * (own - values.mean())
     rng, means = _rng(1), []
     for _ in range(20_000):
         rows = np.concatenate([np.flatnonzero(scene == s) for s in rng.integers(0, 7, 7)])
-        means.append((first - second)[rows].mean())
+        means.append(values[rows].mean())
     result = paired_difference(first, second, scene, resamples=20_000)
     assert result.mean == pytest.approx((first - second).mean(), abs=1e-12)
     assert result.low == pytest.approx(np.percentile(means, 2.5), abs=0.02)
     assert result.high == pytest.approx(np.percentile(means, 97.5), abs=0.02)
 
 
-def test_scenes_and_seeds_are_resampled_independently_with_wider_seeds():
+def test_scenes_and_seeds_are_widened_and_resampled_independently():
     rng = _rng()
     seeds, scenes = (axis.ravel() for axis in np.meshgrid(np.arange(3), np.arange(6)))
     values = rng.normal(0, 1, 6)[scenes] + rng.normal(0, 1, 3)[seeds]
     table = values.reshape(6, 3)
-    wider = np.sqrt(3 / 2) * stats.t.ppf(0.975, 2) / stats.norm.ppf(0.975)  # 2.69
-    table = table + (wider - 1) * (table.mean(axis=0) - table.mean())
+    assert _wider(3) == pytest.approx(2.69, abs=0.01)
+    scene_deviation = table.mean(axis=1, keepdims=True) - table.mean()
+    seed_deviation = table.mean(axis=0) - table.mean()
+    table = table + (_wider(6) - 1) * scene_deviation + (_wider(3) - 1) * seed_deviation
     means = [table[rng.integers(0, 6, 6)][:, rng.integers(0, 3, 3)].mean() for _ in range(20_000)]
     result = paired_difference(values, 0 * values, scenes, seeds, resamples=20_000)
     assert result.mean == pytest.approx(values.mean(), abs=1e-12)
@@ -87,6 +98,15 @@ def test_equal_methods_are_called_different_about_one_time_in_twenty():
         alone += paired_difference(first, second, pictures, resamples=500).verdict[0] in "bw"
     assert called / 300 < 0.11
     assert alone / 300 > 0.25  # what the lenses of a scene would do if taken one by one
+
+
+def test_eight_scenes_are_called_different_no_oftener_than_thirty():
+    rng = _rng(4)
+    called = 0
+    for _ in range(400):
+        first, second, scene = _scores(rng, 8, 4, 0.0, 0.5)
+        called += paired_difference(first, second, scene, resamples=500).verdict[0] in "bw"
+    assert called / 400 < 0.075
 
 
 def test_what_one_lucky_training_gained_is_not_shown_for_the_recipe():

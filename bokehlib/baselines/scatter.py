@@ -1,28 +1,15 @@
-"""The classical scatter renderer: BokehMe's published kernel, made deterministic.
-
-Every source pixel spreads its light over its blur disc, w = (0.5 + 0.5 tanh(4 (r - distance))) /
-(r^2 + 0.2) for |dx|, |dy| <= int(r) + 1, and a pixel is sum(w I) / sum(w) in linear light. There
-is no occlusion. The one departure: an aperture of 0 returns the input bit for bit, where the
-kernel would leave 0.27 % of each neighbour in it.
-"""
+"""The classical scatter renderer as a method: `bokehlib.classical`, on the CPU wherever it runs."""
 
 import functools
-import math
-import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 
-import numba
-import numpy as np
-import torch
+from torch import Tensor
 
-from bokehlib.optics import Lens, circle_of_confusion
-
-STRIPS = 16  # fixed, so that the order of summation does not depend on the number of threads
-_LARGEST = 1e100  # px; a disc's weight, 1/r^2, must not underflow
+from bokehlib import classical
+from bokehlib.optics import Lens
 
 
-def load(name: str, device: str = "auto", gamma: float = 2.2) -> Callable[..., torch.Tensor]:
+def load(name: str, device: str = "auto", gamma: float = 2.2) -> Callable[..., Tensor]:
     """The scatter renderer for one gamma; it computes on the CPU whatever the device.
 
     Raises:
@@ -30,100 +17,10 @@ def load(name: str, device: str = "auto", gamma: float = 2.2) -> Callable[..., t
     """
     if not 1 <= gamma <= 5:
         raise ValueError(f"gamma: found {gamma}; accepted: 1 to 5")
-    _compiled()  # else the first picture would pay for the compilation
+    classical.compiled()  # else the first picture would pay for the compilation
     return functools.partial(scatter, gamma=gamma)
 
 
-@torch.no_grad()
-def scatter(
-    image: torch.Tensor,
-    disparity: torch.Tensor,
-    lens: Lens,
-    gamma: float = 2.2,
-    threads: int | None = None,
-) -> torch.Tensor:
-    """Blur by scattering each pixel over its circle of confusion.
-
-    Args:
-        image: (B, 3, H, W), sRGB-encoded, in [0, 1].
-        disparity: (B, 1, H, W) in [0, 1], 1 = nearest.
-        lens: Focus and aperture, in pixels of blur radius per unit of disparity.
-        gamma: Linear light is image ** gamma.
-        threads: How many compute at a time (default: one a core); never changes the result.
-
-    Returns:
-        (B, 3, H, W) in [0, 1], in the image's dtype and on its device.
-    """
-    radius = circle_of_confusion(disparity.cpu().double(), lens)  # (B, 1, H, W)
-    aperture = torch.as_tensor(lens.aperture).expand(len(image)).tolist()
-    result = image.clone()
-    for n, opening in enumerate(aperture):
-        if opening == 0:
-            continue
-        linear = image[n].cpu().double().clamp(min=0).pow(gamma).permute(1, 2, 0)  # (H, W, 3)
-        blurred = _spread(linear.contiguous().numpy(), radius[n, 0].numpy(), threads)
-        encoded = torch.from_numpy(blurred).pow(1 / gamma).clamp(0, 1).permute(2, 0, 1)
-        result[n] = encoded.to(result)
-    return result
-
-
-def _spread(linear: np.ndarray, radius: np.ndarray, threads: int | None) -> np.ndarray:
-    """Normalised sum of all discs, (H, W, 3); strips of sources add up in a fixed order."""
-    height, width = radius.shape
-    radius = np.ascontiguousarray(np.minimum(radius, _LARGEST))
-    add_discs = _compiled()
-    rows = -(-height // STRIPS)
-    starts = range(0, height, rows)
-    total = np.zeros((height, width, 4))  # (H, W, [sum(w I), sum(w)])
-
-    def strip(start: int) -> tuple[int, np.ndarray]:
-        stop = min(start + rows, height)
-        reach = int(min(radius[start:stop].max(), height)) + 1
-        first, last = max(start - reach, 0), min(stop + reach, height)
-        sums = np.zeros((last - first, width, 4))
-        add_discs(linear, radius, start, stop, first, sums)
-        return first, sums
-
-    with ThreadPoolExecutor(threads or os.cpu_count()) as pool:
-        for first, sums in pool.map(strip, starts):
-            total[first : first + len(sums)] += sums
-    return total[..., :3] / total[..., 3:]
-
-
-def _scatter_rows(
-    linear: np.ndarray, radius: np.ndarray, start: int, stop: int, first: int, sums: np.ndarray
-) -> None:
-    """Add the discs of the source rows start..stop to sums, whose row 0 is image row `first`."""
-    height, width = radius.shape
-    for y in range(start, stop):
-        for x in range(width):
-            r = radius[y, x]
-            reach = int(min(r, max(height, width))) + 1
-            high = min(reach, max(y, height - 1 - y)) + 1
-            wide = min(reach, max(x, width - 1 - x)) + 1
-            energy = 1 / (r * r + 0.2)
-            red, green, blue = linear[y, x]
-            weights = np.empty(wide)
-            for dy in range(high):
-                for dx in range(wide):
-                    beyond = 8 * (math.sqrt(dy * dy + dx * dx) - r)
-                    # (1 + tanh(-b/2)) / 2 = 1 / (1 + exp(b)); from b = -37 on it rounds to 1
-                    weights[dx] = energy if beyond < -37 else energy / (1 + math.exp(beyond))
-                for row in range(y - dy, y + dy + 1, max(2 * dy, 1)):
-                    if row < 0 or row >= height:
-                        continue
-                    for column in range(max(x - wide + 1, 0), min(x + wide, width)):
-                        w = weights[abs(column - x)]
-                        sums[row - first, column, 0] += w * red
-                        sums[row - first, column, 1] += w * green
-                        sums[row - first, column, 2] += w * blue
-                        sums[row - first, column, 3] += w
-
-
-@functools.cache
-def _compiled() -> Callable[..., None]:
-    signature = "void(f8[:, :, ::1], f8[:, ::1], i8, i8, i8, f8[:, :, ::1])"
-    try:
-        return numba.njit(signature, nogil=True, cache=True)(_scatter_rows)
-    except RuntimeError:  # no folder for the cache can be written to
-        return numba.njit(signature, nogil=True)(_scatter_rows)
+def scatter(image: Tensor, disparity: Tensor, lens: Lens, gamma: float = 2.2) -> Tensor:
+    """`classical.scatter` by its definition: on the CPU, whatever the image's device."""
+    return classical.scatter(image.cpu(), disparity.cpu(), lens, gamma).to(image.device)

@@ -1,0 +1,67 @@
+"""The tables as data frames: our measurements beside the paper's numbers, and their text.
+
+A frame holds numbers alone and nothing where nothing was measured; `markdown` and `latex` show
+such a cell as "not run". A paper's number stands only in a column that ends in `_paper`. Every
+table has one place: `quality_tables`, `ablation_tables`, `claims_table`, `speed_table`.
+"""
+
+import pandas as pd
+
+from bokehlib.tables.ablation_tables import PHYSICS, ablation, physics
+from bokehlib.tables.claims_table import claims
+from bokehlib.tables.quality_tables import QUALITY, quality
+from bokehlib.tables.speed_table import (
+    NO_SPEED,
+    SPEED_COLUMNS,
+    SPEED_KEY,
+    SPEED_KINDS,
+    SPEED_PLANNED,
+    measured_on,
+    speed,
+)
+from bokehlib.tables.text import CAPTIONS, WORDS, display, latex, markdown
+
+__all__ = [
+    "CAPTIONS",
+    "NO_SPEED",
+    "PHYSICS",
+    "SPEED_COLUMNS",
+    "SPEED_KEY",
+    "SPEED_KINDS",
+    "SPEED_PLANNED",
+    "WORDS",
+    "ablation",
+    "build",
+    "claims",
+    "display",
+    "latex",
+    "markdown",
+    "measured_on",
+    "physics",
+    "quality",
+    "speed",
+]
+
+
+def build(
+    name: str,
+    scores: pd.DataFrame,
+    published: pd.DataFrame,
+    benchmark: pd.DataFrame = NO_SPEED,
+) -> pd.DataFrame:
+    """The table of that name, see `quality`, `ablation`, `physics`, `claims` and `speed`.
+
+    Raises:
+        KeyError: unknown table.
+    """
+    if name in QUALITY:
+        return quality(name, scores, published)
+    if name == "table2_ablation":
+        return ablation(scores, published)
+    if name == "table2b_physics":
+        return physics(scores)
+    if name == "claims":
+        return claims(scores)
+    if name == "speed":
+        return speed(scores, benchmark)
+    raise KeyError(f"unknown table {name!r}; known: {', '.join(CAPTIONS)}")

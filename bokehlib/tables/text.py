@@ -1,0 +1,184 @@
+"""Frames as text: headings, decimals, captions, "not run" where nothing was measured."""
+
+import numpy as np
+import pandas as pd
+
+from bokehlib import study
+from bokehlib.tables.measured import HIGHER_IS_BETTER, NETWORKS
+
+HEADINGS = {
+    "dataset": "Data set",
+    "method": "Method",
+    "setting": "Setting",
+    "tuned": "Tuned",
+    "trainings": "Trainings",
+    "images": "Images",
+    "psnr": "PSNR ↑",
+    "ssim": "SSIM ↑",
+    "dists": "DISTS ↓",
+    "lpips": "LPIPS ↓",
+    "lpips_alex": "LPIPS-Alex ↓",
+    "lpips_squeeze": "LPIPS-Squeeze ↓",
+    "lpips_vgg": "LPIPS-VGG ↓",
+    "psnr_difference": "PSNR difference ↑",
+    "lpips_percent": "LPIPS-Alex difference, % ↓",
+    "disparity": "Disparity",
+    "scenes": "Scenes",
+    "psnr_method": "PSNR ↑",
+    "psnr_scatter": "Scatter's PSNR ↑",
+    "loss_method": "Loss, dB ↓",
+    "loss_scatter": "Scatter's loss, dB ↓",
+    "seconds": "Seconds",
+    "peak_gib": "peak GiB",
+}
+COMPARED = ("psnr", "ssim", "dists", *NETWORKS["lpips"])  # the best of ours is bold
+DECIMALS = {  # else 4
+    **{"psnr": 3, "trainings": 0, "images": 0, "seconds": 3},
+    **{"psnr_method": 2, "psnr_scatter": 2, "psnr_difference": 2, "lpips_percent": 1},
+    **{"loss_method": 2, "loss_scatter": 2},
+    **{"milliseconds": 3, "peak_gib": 3, "ratio_to_plain": 3},
+}
+WORDS = (
+    *("dataset", "method", "tuned", "setting", "disparity", "scenes", "psnr_verdict"),
+    *("lpips_verdict", "what", "tokens", "heads", "radius", "direction"),
+)
+DIFFERENCES = {"psnr_difference": "psnr", "lpips_percent": "lpips"}  # with bounds, verdict
+LATEX_SIGNS = {"_": r"\_", "%": r"\%", "±": r"$\pm$", "↑": r"$\uparrow$", "↓": r"$\downarrow$"}
+NOT_EVERYWHERE = (  # "–" where other numbers of ours stand in the row
+    *DIFFERENCES,
+    *("loss_method", "loss_scatter", "peak_gib", "ratio_to_plain"),
+)
+LABELS = study.DATASETS | {
+    "ebb_val294": "EBB Val294, exposure-aligned",
+    "ebb_val294-original": "EBB Val294, original",
+}
+_PAPER = "Columns headed “paper” are the paper's own numbers"
+_VARIANTS = "the paper's BokehDiff (on SDXL) stands beside each of our variants of it"
+_NETWORK = "the paper does not say which network its LPIPS uses"
+_INTERVAL = "[95 % interval] and verdict"
+_ROWS = "Verdicts are not corrected for the number of rows."
+_TRAININGS = (
+    f"Means over trainings and images. Differences, with {_INTERVAL}, are to {{}}, on the same "
+    "images and seeds. The intervals come from resampled scenes, and seeds if there are several; "
+    f"one training speaks of these networks, not of their recipes. {_ROWS}"
+)
+CAPTIONS = {
+    "table1_quality": f"Table 1 (left): quality. {_PAPER}; {_VARIANTS}; {_NETWORK}.",
+    "tableS1": (
+        f"Table S1: quality at two exposures, and duration. {_PAPER}; {_VARIANTS}; {_NETWORK}."
+    ),
+    "tableS2": (
+        f"Table S2: quality on synthetic scenes. {_PAPER} on SYNBOKEH300, which was never "
+        "released; ours are on SYNBOKEH-mini, the embedded benchmark. They are different data "
+        f"sets: compare within a column, not across the two; {_VARIANTS}; {_NETWORK}."
+    ),
+    "table2_ablation": (
+        f"Table 2: ablation. {_PAPER}, SDXL on EBB Val294; ours are the embedded model on "
+        f"SYNBOKEH-mini; {_NETWORK}. {_TRAININGS.format('the complete model')}"
+    ),
+    "table2b_physics": (
+        "Table 2b: what each part of the physics is worth, on the embedded model and "
+        "SYNBOKEH-mini. " + _TRAININGS.format('PISA with visibility "paper"')
+    ),
+    "claims": (
+        f"Better than the classical renderer (Scatter)? Differences, with {_INTERVAL}, are to it, "
+        "on the same images. The intervals come from resampled scenes: they speak of other scenes, "
+        "not of other trainings. Loss: PSNR at the exact disparity minus that at the wrong one, "
+        f"on the same images; there, one lens a scene. {_ROWS}"
+    ),
+    "speed": (
+        "Durations and peak memory; ratios are to plain attention in the same run. `pisa` has one "
+        "radius everywhere, `pisa-photo` those of a photograph, up to that one. A method's row is "
+        "the median over the images of SYNBOKEH-mini, on the device of its score stamp."
+    ),
+}
+
+
+def _best(frame: pd.DataFrame, column: str) -> pd.Series:
+    """Which rows hold the best of our numbers within their block, ties at what is shown."""
+    shown = frame[column].astype(float).round(DECIMALS.get(column, 4))
+    block = frame.get("dataset", frame.get("tuned", pd.Series(0, index=frame.index)))
+    groups = shown.groupby(block)
+    extreme = groups.transform("max" if HIGHER_IS_BETTER.get(column) else "min")
+    return (shown == extreme) & (groups.transform("count") > 1)
+
+
+def _text(frame: pd.DataFrame, column: str, bold: str) -> list[str]:
+    if column in WORDS:
+        return ["" if pd.isna(word) else str(word) for word in frame[column]]
+    decimals = DECIMALS.get(column.removesuffix("_paper"), 4)
+    absent = pd.Series("–" if column.endswith("_paper") else "not run", frame.index)
+    if column in NOT_EVERYWHERE:
+        absent = absent.mask(_measured(frame), "–")
+    sign = "+" if column in DIFFERENCES else ""
+    numbers = [
+        none if np.isnan(x) else f"{x:{sign}.{decimals}f}"
+        for x, none in zip(frame[column].astype(float), absent, strict=True)
+    ]
+    if column in DIFFERENCES:
+        return _with_intervals(numbers, frame, DIFFERENCES[column], decimals)
+    if column not in COMPARED:
+        return numbers
+    marks = _best(frame, column)
+    return [bold.format(n) if mark else n for n, mark in zip(numbers, marks, strict=True)]
+
+
+def _measured(frame: pd.DataFrame) -> pd.Series:
+    """Which rows hold a number of ours."""
+    ours = [c for c in frame if c not in (*WORDS, "images") and not c.endswith("_paper")]
+    return frame[ours].notna().any(axis=1)
+
+
+def _with_intervals(means: list[str], frame: pd.DataFrame, stem: str, decimals: int) -> list[str]:
+    """Each mean as "+0.53 [+0.36, +0.71] better", alone where it has no interval."""
+    rest = frame[[f"{stem}_{end}" for end in ("low", "high", "verdict")]]
+    return [
+        mean if pd.isna(low) else f"{mean} [{low:+.{decimals}f}, {high:+.{decimals}f}] {verdict}"
+        for mean, (low, high, verdict) in zip(means, rest.to_numpy(), strict=True)
+    ]
+
+
+def _columns(frame: pd.DataFrame) -> list[str]:
+    """Columns that are shown; bounds and verdict stand in the cell of their difference."""
+    inside = {f"{s}_{end}" for s in DIFFERENCES.values() for end in ("low", "high", "verdict")}
+    return [column for column in frame if column not in inside]
+
+
+def _heading(column: str) -> str:
+    plain = column.removesuffix("_paper")
+    heading = HEADINGS.get(plain, plain.replace("_", " "))
+    return f"{heading} paper" if column != plain else heading
+
+
+def display(frame: pd.DataFrame, bold: str) -> pd.DataFrame:
+    """The frame as text under headings, the best of ours in bold.
+
+    Args:
+        frame: numbers, in columns that `HEADINGS` or `WORDS` name.
+        bold: pattern of a bold number, "**{}**" in Markdown.
+    """
+    labelled = frame.replace({"dataset": LABELS}) if "dataset" in frame else frame
+    shown = {column: _text(labelled, column, bold) for column in _columns(frame)}
+    return pd.DataFrame(shown).rename(columns=_heading)
+
+
+def _caption(name: str, note: str) -> str:
+    return f"{CAPTIONS[name]} {note}".rstrip()
+
+
+def markdown(frame: pd.DataFrame, name: str, note: str = "") -> str:
+    """The table in Markdown with its caption and the note below."""
+    shown = display(frame, bold="**{}**")
+    sides = ["left" if column in WORDS else "right" for column in _columns(frame)]
+    text = shown.to_markdown(index=False, disable_numparse=True, colalign=sides)
+    return f"{text}\n\n{_caption(name, note)}\n"
+
+
+def latex(frame: pd.DataFrame, name: str, note: str = "") -> str:
+    """The table in LaTeX (booktabs) with its caption, ended by the note."""
+    shown = display(frame, bold=r"\textbf{{{}}}").style.hide(axis="index")
+    sides = "".join("l" if column in WORDS else "r" for column in _columns(frame))
+    text = shown.to_latex(hrules=True, column_format=sides, caption=_caption(name, note))
+    for sign, written in LATEX_SIGNS.items():
+        text = text.replace(sign, written)
+    return text
