@@ -159,10 +159,11 @@ def test_a_fresh_clone_with_standing_scores_only_runs_reporters(made_up):
 def test_missing_scores_are_measured_before_their_reporter_and_exact_before_perturbed(made_up):
     _, ran = reproduce(made_up, "fig7_robustness", "tableS2")
     assert ran == [
-        ("30_score", "scatter"),
-        *[("31_score_perturbed", "scatter")] * 2,
-        ("30_score", "bokehdiff-mini"),
-        *[("31_score_perturbed", "bokehdiff-mini")] * 2,
+        *[
+            (notebook, name)
+            for name in study.EMBEDDED[1:]
+            for notebook in ("30_score", "31_score_perturbed", "31_score_perturbed")
+        ],
         ("43_fig7_robustness", ""),
         ("30_score", "input"),
         ("40_quality_tables", ""),
@@ -175,15 +176,15 @@ def test_of_a_score_file_only_the_missing_part_is_measured(made_up):
         for part in ("exact", "perturbed"):
             leave_stamp(made_up.root, "synbokeh-mini", method, part)
     _, ran = reproduce(made_up, "fig7_robustness")
-    assert [name for name, _ in ran] == ["31_score_perturbed"] * 2 + ["43_fig7_robustness"]
-    assert [p["part"] for _, p in made_up.ran[:-1]] == ["disturbed"] * 2
+    assert [name for name, _ in ran] == ["31_score_perturbed"] * 3 + ["43_fig7_robustness"]
+    assert [p["part"] for _, p in made_up.ran[:-1]] == ["disturbed"] * 3
 
 
 def test_a_radius_sweep_runs_once_and_again_with_new_weights(made_up, monkeypatch):
-    sweeps = [("33_radius_sweep", "scatter"), ("33_radius_sweep", "bokehdiff-mini")]
+    sweeps = [("33_radius_sweep", name) for name in study.EMBEDDED[1:]]
     assert reproduce(made_up, "radius_sweep")[1] == [*sweeps, ("47_radius", "")]
     assert reproduce(made_up, "radius_sweep")[1] == [("47_radius", "")]
-    assert len(reproduce(made_up, "radius_sweep", fresh=True)[1]) == 3
+    assert len(reproduce(made_up, "radius_sweep", fresh=True)[1]) == 4
     changed = lambda name: "new" if name == "scatter" else "w"  # noqa: E731
     monkeypatch.setattr(methods, "weights_hash", changed)
     assert reproduce(made_up, "radius_sweep")[1] == [sweeps[0], ("47_radius", "")]

@@ -262,7 +262,7 @@ def test_ours_are_means_over_the_exact_pictures_and_the_papers_number_stands_bes
     assert frame.loc["Scatter", "psnr"] == 27.0
     assert frame.loc["Scatter", "images"] == 8
     assert np.isnan(frame.loc["Scatter", "psnr_paper"])
-    assert frame.loc["BokehDiff-mini", ["psnr", "psnr_paper"]].tolist() == [27.0, 34.165]
+    assert frame.loc["BokehDiff-mini (paper)", ["psnr", "psnr_paper"]].tolist() == [27.0, 34.165]
     assert np.isnan(frame.loc["MPIB", "psnr"])
 
 

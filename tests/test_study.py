@@ -70,8 +70,10 @@ def test_the_ten_ablations_stand_in_the_printed_order():
     assert len(printed) == 10
 
 
-def test_each_recipe_beyond_the_paper_differs_from_the_embedded_one_by_what_it_names():
-    assert {name: differences(recipe, study.MINI) for name, recipe in study.BEYOND.items()} == {
+def test_each_recipe_beyond_the_paper_differs_from_the_papers_by_what_it_names():
+    assert {
+        name: differences(recipe, study.MINI_PAPER) for name, recipe in study.BEYOND.items()
+    } == {
         "mini_detail": {"detail": True},
         "mini_channels": {"optics_channels": True},
         "mini_thin_lens": {"pisa.visibility": "thin_lens"},
@@ -98,7 +100,8 @@ def test_the_rows_of_table_2b_differ_in_their_attention_alone():
 
 
 def test_every_recipe_has_a_name_of_its_own():
-    parts = (study.ABLATIONS, {"mini": study.MINI}, study.BEYOND, study.PHYSICS)
+    own = {"mini": study.MINI, "mini_paper": study.MINI_PAPER}
+    parts = (study.ABLATIONS, own, study.BEYOND, study.PHYSICS)
     assert len(study.RECIPES) == sum(map(len, parts))
 
 
