@@ -21,6 +21,7 @@ LABELS = {
     *(f"P{n}" for n in range(1, 14)),
     *(f"B{n}" for n in range(1, 27)),
     *(f"D{n}" for n in range(1, 13)),
+    *(f"X{n}" for n in range(1, 4)),
 }
 LACKING = "not part of this version: "
 
@@ -29,7 +30,7 @@ each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 
 def divergences() -> list[list[str]]:
     text = (ROOT / "docs" / "divergences.md").read_text(encoding="utf-8")
-    rows = [line for line in text.splitlines() if re.match(r"\| [PBD]\d+ \|", line)]
+    rows = [line for line in text.splitlines() if re.match(r"\| [PBDX]\d+ \|", line)]
     return [[cell.strip() for cell in row.strip("|").split(" | ")] for row in rows]
 
 

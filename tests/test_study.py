@@ -83,6 +83,12 @@ def test_each_recipe_beyond_the_paper_differs_from_the_papers_by_what_it_names()
     }
 
 
+def test_the_default_corrects_the_classical_render_and_has_seen_wrong_disparities():
+    changed = differences(study.MINI, study.BEYOND["mini_residual"])
+    training = {"batch_size": 32, "learning_rate": 1e-3, "steps": study.MINI.steps}
+    assert changed == {"encoder": "fixed", "disturbed": 4.0, **training}
+
+
 def test_the_rows_of_table_2b_differ_in_their_attention_alone():
     base = study.BEYOND["mini_channels"]
     assert list(study.PHYSICS) == list(tables.PHYSICS)
