@@ -23,13 +23,12 @@ from bokehlib.results import (
     PARTS,
     RESULTS,
     ROOT,
-    SWEEPS,
+    probe_parameters,
     read_stamp,
     replacing,
     resolve,
     score_parameters,
     scores_stand,
-    sweep_parameters,
 )
 
 NOTEBOOKS = ROOT / "notebooks"
@@ -151,15 +150,26 @@ def _ready(method: str) -> str:
     return methods.weights_hash(method)
 
 
+def _here(dataset: str) -> str:
+    """The hash of the data set.
+
+    Raises:
+        InputError: it is not here.
+    """
+    if not (found := data.data_hash(dataset)):
+        raise InputError(f"{dataset} is not here")
+    return found
+
+
 def _score_steps(need: study.Scores, smoke: bool, fresh: bool, root: Path) -> list[Step]:
     """The runs that bring a score file up to date: exact first, wrong disparities after it.
 
     Raises:
         InputError: the method lacks something, or the data set is not here.
     """
-    hashes = _ready(need.method), data.data_hash(need.dataset)
-    if not hashes[1]:
-        raise InputError(f"{need.dataset} is not here")
+    if need.optional and methods.lacks(need.method):
+        return []
+    hashes = _ready(need.method), _here(need.dataset)
     steps = []
     for part in PARTS if need.perturbed else PARTS[:1]:
         what = (need.dataset, need.method, part)
@@ -172,13 +182,14 @@ def _score_steps(need: study.Scores, smoke: bool, fresh: bool, root: Path) -> li
     return steps
 
 
-def _sweep_steps(method: str, smoke: bool, fresh: bool, root: Path) -> list[Step]:
-    what = (SWEEPS, method, "exact")
-    asked = sweep_parameters(method, smoke)
-    if scores_stand(*what, _ready(method), "", asked, root) and not fresh:
+def _probe_steps(probe: str, method: str, smoke: bool, fresh: bool, root: Path) -> list[Step]:
+    what = (probe, method, "exact")
+    dataset = study.PROBES[probe].dataset
+    hashes = _ready(method), _here(dataset) if dataset else ""
+    if scores_stand(*what, *hashes, probe_parameters(probe, method, smoke), root) and not fresh:
         return []
     seconds = read_stamp(*what, root).get("wall_seconds")
-    return [Step("33_radius_sweep", {"method": method}, seconds)]
+    return [Step(study.PROBES[probe].worker, {"method": method}, seconds)]
 
 
 def _picture_steps(figure: str, fresh: bool, root: Path) -> list[Step]:
@@ -203,7 +214,8 @@ def plan(
             raise InputError(f"TABLE: found {name!r}; accepted: {', '.join(study.ARTEFACTS)}")
         artefact = study.ARTEFACTS[name]
         needs = [partial(_score_steps, need, smoke) for need in artefact.scores]
-        needs += [partial(_sweep_steps, method, smoke) for method in artefact.sweeps]
+        for probe, names_of in artefact.probes.items():
+            needs += [partial(_probe_steps, probe, method, smoke) for method in names_of]
         if artefact.pictures:
             needs.append(partial(_picture_steps, artefact.pictures))
         for steps_of in needs:

@@ -144,7 +144,7 @@ def radius_sweep(sweeps: pd.DataFrame) -> Figure:
     measured has no point; a radius below `SMALLEST` stands there.
 
     Args:
-        sweeps: as read by `results.read_sweeps`.
+        sweeps: as read by `results.read_probe("radius")`.
     """
     names = [m for m in study.METHODS if m in set(sweeps["method"])]
     if not names:

@@ -5,10 +5,12 @@
 No noise is added anywhere, the timestep is fixed, and the optics reach the network through PISA.
 Beyond the paper, each off by default: the optics as channels beside the latent ("optics_channels"),
 
-    out = D(z0) + m (image - D(z))   ("detail"; m is `conditions.sharpness`)
-    out = c + D(z0) - D(E(c))        ("classical"; c is `classical.scatter`, E(c) stands beside z)
+    out = D(z0) + m (image - D(z))              ("detail"; m is `conditions.sharpness`)
+    out = c + D(z0) - D(E(c))                   ("classical"; c is `classical.scatter`)
+    out = c + (1 - m) (D(z0) - D(E(c)))         (both)
 
-In the last one z0 = E(c) - beta_t / alpha_t eps, and eps is 0 before training.
+With "classical" E(c) stands beside z, z0 = E(c) - beta_t / alpha_t eps, and eps is 0 before
+training. What the lens leaves sharp is then right in c already.
 """
 
 import math
@@ -76,14 +78,12 @@ class BokehPipeline(DiffusionPipeline):
             occlusion: whether self-occlusion is on.
             visibility_model: of self-occlusion, "paper" or "thin_lens".
             divide_by_coverage: see `bokehlib.pisa.processor.PisaProcessor`.
-            detail: whether what the autoencoder loses comes back where the picture is sharp;
-                a ValueError with `classical`, in which that loss cancels.
+            detail: whether the networks keep away from what the lens leaves sharp: what the
+                autoencoder loses comes back there, and with `classical` nothing is corrected.
             optics_channels: whether defocus and disparity stand beside the latent.
             classical: whether the network corrects the classical render.
         """
         super().__init__()
-        if detail and classical:
-            raise ValueError("detail with classical; accepted: one of them")
         self.register_modules(vae=vae, unet=unet, scheduler=scheduler)
         self.register_to_config(
             timestep=timestep,
@@ -224,12 +224,10 @@ class BokehPipeline(DiffusionPipeline):
             maps = conditions.optics_channels(disparity, lens, self.latent_stride)
             beside.append(maps.to(latent))
         out = self.decode(self.denoise(latent, tokens, *beside))
-        if self.config.detail:
-            kept = conditions.sharpness(disparity, lens).to(image)
-            out = out + kept * (image - self.decode(latent))
+        kept = conditions.sharpness(disparity, lens).to(image) if self.config.detail else 0
         if self.config.classical:
-            out = blurred + out - self.decode(beside[0])
-        return out
+            return blurred + (1 - kept) * (out - self.decode(beside[0]))
+        return out + kept * (image - self.decode(latent)) if self.config.detail else out
 
     def halo(self, disparity: torch.Tensor, lens: Lens) -> int:
         """The largest radius in pixels, rounded up to a token of the coarsest grid."""

@@ -7,6 +7,7 @@ It plays the part that SDXL plays in the paper (Sec. 3.1): pretrained on images 
 seen a pair, a disparity or a lens.
 """
 
+import argparse
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -132,8 +133,8 @@ def _adopt(module: torch.nn.Module, averaged: dict[str, torch.Tensor], prefix: s
     module.requires_grad_(False)
 
 
-def main(argv: list[str] | None = None) -> None:
-    """Command line of one stage; the second starts from what the first left in its run folder."""
+def command_line() -> argparse.ArgumentParser:
+    """The options of the command line."""
     parser = Parser(prog="bokehlib.prior", allow_abbrev=False)
     parser.add_argument("stage", choices=("autoencoder", "unet"))
     parser.add_argument("--photos", type=Path, required=True)
@@ -145,7 +146,12 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--learning-rate", type=float, default=5e-4)
     parser.add_argument("--fine", action="store_true", help="attention at 4 px a token, too")
     parser.add_argument("--compile", action="store_true")
-    given = parser.parse_args(argv)
+    return parser
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Command line of one stage; the second starts from what the first left in its run folder."""
+    given = command_line().parse_args(argv)
 
     device = loop.device()
     torch.manual_seed(0)

@@ -8,7 +8,6 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-COLUMNS = ["side", "asked", "moment", "edge", "light"]  # of `radius.sweep`
 MEASURES = ("moment", "edge")
 RELATIVE, ABSOLUTE = 0.15, 1.5  # the mark of a point: this share, or px, whichever is wider
 
@@ -52,7 +51,7 @@ def summary(sweeps: pd.DataFrame) -> pd.DataFrame:
     """A row a method, side and way of measuring: the fit, and the mean share of light kept.
 
     Args:
-        sweeps: as read by `results.read_sweeps`.
+        sweeps: as read by `results.read_probe("radius")`.
 
     Returns:
         Columns method, side, measure, slope, intercept (px), worst (1 = at the mark) and light.

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from bokehlib import radius_fit, study, tables
+from bokehlib import study, tables
 from bokehlib.stamps import ROOT, agree, beside
 from bokehlib.stamps import stamp as stamp  # whoever writes scores finds it here
 
@@ -27,7 +27,6 @@ KEY = ["dataset", "image", "method", "blur", "perturbation"]  # what makes a row
 METRICS = ["psnr", "ssim", "lpips_alex", "lpips_squeeze", "lpips_vgg", "dists"]
 COLUMNS = [*KEY, *METRICS, "seconds"]
 PARTS = ("exact", "perturbed", "disturbed")  # of a score file: disparity true, by radius, by name
-SWEEPS = "radius"  # folder of the radius sweeps, beside those of the data sets
 PICTURE_BYTES = 700_000  # a figure of photographs stays below this
 
 
@@ -82,10 +81,11 @@ def score_parameters(dataset: str, method: str, part: str, smoke: bool) -> dict[
     return {"dataset": dataset, "method": method, "smoke": smoke, **wrong[part]}
 
 
-def sweep_parameters(method: str, smoke: bool) -> dict[str, Any]:
-    """Parameters of a radius sweep as its stamp holds them; radii in pixels."""
-    radii = study.SWEEP_RADII[:3] if smoke else study.SWEEP_RADII
-    return {"method": method, "smoke": smoke, "radii": list(radii)}
+def probe_parameters(probe: str, method: str, smoke: bool) -> dict[str, Any]:
+    """Parameters of a run of `study.PROBES` as its stamp holds them."""
+    found = study.PROBES[probe]
+    changed = found.smoke if smoke else {}
+    return {"method": method, "smoke": smoke, **found.parameters, **changed}
 
 
 def _score_file(dataset: str, method: str, root: Path) -> Path:
@@ -115,12 +115,12 @@ def scores_stand(
     """Whether the score file is there and was made from these weights, data and parameters.
 
     Args:
-        dataset: as in `study.DATASETS`, or `SWEEPS`.
+        dataset: as in `study.DATASETS`, or a name of `study.PROBES`.
         method: as in `study.METHODS`.
-        part: one of `PARTS`; a radius sweep has the exact one alone.
+        part: one of `PARTS`; a probe has the exact one alone.
         weights_hash: SHA-256 over the method's weight files.
         data_hash: SHA-256 that stands for the data set.
-        parameters: from `score_parameters` or `sweep_parameters`.
+        parameters: from `score_parameters` or `probe_parameters`.
         root: folder of results.
     """
     wanted = {"weights_sha256": weights_hash, "data_sha256": data_hash, "parameters": parameters}
@@ -155,7 +155,7 @@ def read_scores(
     `perturbation` is text: a signed radius in pixels, "0" for none, or a name.
     """
     pattern = _score_file(dataset or "*", method or "*", Path()).as_posix()
-    files = sorted(file for file in root.glob(pattern) if file.parent.name != SWEEPS)
+    files = sorted(file for file in root.glob(pattern) if file.parent.name not in study.PROBES)
     text = dict.fromkeys(("dataset", "image", "method", "perturbation"), "str")
     kinds = text | {"blur": "int64"} | dict.fromkeys([*METRICS, "seconds"], "float64")
     frames = [pd.read_csv(file, dtype=kinds, keep_default_na=False, na_values="") for file in files]
@@ -260,22 +260,25 @@ def write_speed(
     _write_stamped(path, frame, stamp)
 
 
-def read_sweeps(root: Path = RESULTS) -> pd.DataFrame:
-    """All radius sweeps: method, then `radius_fit.COLUMNS`; NaN where nothing was measured."""
-    pattern = _score_file(SWEEPS, "*", Path()).as_posix()
+def read_probe(probe: str, root: Path = RESULTS) -> pd.DataFrame:
+    """All rows of one of `study.PROBES`: method, then its columns; NaN where nothing was found."""
+    pattern = _score_file(probe, "*", Path()).as_posix()
+    kinds = {"method": "str", **study.PROBES[probe].columns}
     frames = [pd.read_csv(path).assign(method=path.stem) for path in sorted(root.glob(pattern))]
-    columns = ["method", *radius_fit.COLUMNS]
-    kinds = dict.fromkeys(columns, "float64") | dict.fromkeys(("method", "side"), "str")
-    frames = [frame[columns] for frame in frames] or [pd.DataFrame(columns=columns)]
+    frames = [frame[[*kinds]] for frame in frames] or [pd.DataFrame(columns=[*kinds])]
     return pd.concat(frames, ignore_index=True).astype(kinds)
 
 
-def write_sweep(
-    rows: list[dict[str, Any]], stamp: dict[str, Any], method: str, root: Path = RESULTS
+def write_probe(
+    rows: list[dict[str, Any]],
+    stamp: dict[str, Any],
+    probe: str,
+    method: str,
+    root: Path = RESULTS,
 ) -> None:
-    """Write one method's rows of `radius.sweep` and their stamp into `scores/radius`."""
-    frame = pd.DataFrame(rows, columns=radius_fit.COLUMNS)
-    _write_stamped(_score_file(SWEEPS, method, root), frame, stamp)
+    """Write one method's rows of one of `study.PROBES` and their stamp into `scores/<probe>`."""
+    frame = pd.DataFrame(rows, columns=[*study.PROBES[probe].columns])
+    _write_stamped(_score_file(probe, method, root), frame, stamp)
 
 
 # --- The paper's numbers, tables and figures --------------------------------------------------

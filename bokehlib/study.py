@@ -51,7 +51,7 @@ class Recipe:
     perceptual_net: str = "vgg"  # backbone of LPIPS in the loss: "vgg", "squeeze" or "alex"
     seed: int = 0
     # Beyond the paper
-    detail: bool = False  # what the autoencoder loses comes back where the picture is sharp
+    detail: bool = False  # the networks keep away from what the lens leaves sharp
     optics_channels: bool = False  # defocus and disparity beside the latent
     classical: bool = False  # the classical render, corrected in latent space
     disturbed: float = 0.0  # px by which every second training pair's disparity may be wrong
@@ -100,11 +100,12 @@ MINI_PAPER = replace(
 )
 _CHANNELS = replace(MINI_PAPER, optics_channels=True)
 
-# The default: it corrects the classical render, in which the autoencoder's loss cancels, so that
+# The default: it corrects the classical render where that blurs. The autoencoder's loss cancels, so
 # the encoder needs no training; half of its disparities were wrong.
 MINI = replace(
     _CHANNELS,
     classical=True,
+    detail=True,
     encoder="fixed",
     disturbed=4.0,
     learning_rate=1e-3,
@@ -137,6 +138,38 @@ PHYSICS = {  # the rows of Table 2b
 }
 
 RECIPES = {**ABLATIONS, "mini": MINI, "mini_paper": MINI_PAPER, **BEYOND, **PHYSICS}
+
+# --- Trainings: what Tables 2 and 2b compare, all alike ---------------------------------------
+
+TABLE_STEPS = 600
+SEVERAL = ("full", "no_coc", "no_softmax_q", "no_occlusion", *PHYSICS)  # trained with SEEDS seeds
+SEEDS = 3
+
+
+def on_mini(recipe: Recipe) -> Recipe:
+    """The same recipe, `TABLE_STEPS` steps on the embedded prior; SqueezeNet stands for VGG16."""
+    return replace(
+        recipe,
+        perceptual_net="squeeze",
+        learning_rate=8e-4,
+        warmup_steps=100,
+        batch_size=16,
+        steps=TABLE_STEPS,
+    )
+
+
+def trained_name(recipe: str, seed: int, whole: bool = False) -> str:
+    """Name of one training of a recipe: "full-s0", or "full-whole-s0" without LoRA."""
+    return f"{recipe}{'-whole' * whole}-s{seed}"
+
+
+TRAINING = re.compile(r"^(?P<recipe>.+?)(?P<tuned>(?:-whole)?)-s(?P<seed>\d+)$")
+TRAININGS = {  # Table 2b needs no LoRA: its rows share all but the attention
+    trained_name(name, seed, whole): replace(on_mini(RECIPES[name]), seed=seed, whole=whole)
+    for whole, names in ((False, ABLATIONS), (True, (*ABLATIONS, *PHYSICS)))
+    for name in names
+    for seed in range(SEEDS if name in SEVERAL else 1)
+}
 
 # --- Methods: whatever turns (image, disparity, lens) into a picture -------------------------
 
@@ -193,25 +226,17 @@ METHODS = {
     "restormer-retrained": Method("Restormer*", "from scratch on our data", published="Restormer*"),
 }
 
-TRAINING = re.compile(r"^(?P<recipe>.+?)(?P<tuned>(?:-whole)?)-s(?P<seed>\d+)$")
-
-
-def trained_name(recipe: str, seed: int, whole: bool = False) -> str:
-    """Method name of one training of a recipe: "full-s0", or "full-whole-s0" without LoRA."""
-    return f"{recipe}{'-whole' * whole}-s{seed}"
-
 
 def method(name: str) -> Method:
-    """A method of `METHODS`, or one training of a recipe, whose adapter is `<name>.safetensors`.
+    """A method of `METHODS`, or one of `TRAININGS`, whose adapter is `<name>.safetensors`.
 
     Raises:
         KeyError: neither.
     """
-    found = TRAINING.match(name)
-    if name in METHODS or not found or found["recipe"] not in RECIPES:
+    if name not in TRAININGS:
         return METHODS[name]
     files = ("mini-base.safetensors", f"{name}.safetensors")
-    return Method(name, f"a training of the recipe {found['recipe']}", "bokehlib.mini:load", files)
+    return Method(name, "a training of Table 2 or 2b", "bokehlib.mini:load", files)
 
 
 # --- Data sets ------------------------------------------------------------------------------
@@ -232,17 +257,58 @@ ROBUSTNESS_DISTURBANCES = {  # of `disturb.DISTURBANCES` -> label in Fig. 7
 }
 ROBUSTNESS_BLUR = 2  # the one lens of each scene that the robustness curve uses
 SWEEP_RADII = (2, 3, 4, 6, 8, 12, 16, 24, 32, 40)  # px, asked for in the radius sweep
+FOCUS_APERTURE = 60.0  # px per unit of disparity, over photographs that are wholly in focus
+FOCUS_REGIONS = {  # where sharpness is measured -> column of the table
+    "constant": "constant",
+    "in focus": "in_focus",
+    "in focus, 2 px inside": "in_focus_inside",
+    "under near blur": "under_near_blur",
+    "blurred": "blurred",
+}
+
+# --- Probes ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What a worker finds out about a method beside its scores: `scores/<probe>/<method>.csv`."""
+
+    worker: str  # notebook with the parameter "method"
+    columns: dict[str, str]  # of the file -> kind
+    parameters: dict  # in its stamp
+    smoke: dict = field(default_factory=dict)  # those that are others in a smoke run
+    dataset: str = ""  # whose pictures take part
+
+
+PROBES = {
+    "radius": Probe(
+        "33_radius_sweep",
+        {"side": "str"} | dict.fromkeys(("asked", "moment", "edge", "light"), "float64"),
+        {"radii": [*SWEEP_RADII]},
+        smoke={"radii": [*SWEEP_RADII[:3]]},
+    ),
+    "focus": Probe(
+        "34_focus",
+        {"region": "str", "image": "str", "psnr": "float64", "pixels": "int64"},
+        {"dataset": "synbokeh-mini", "blur": ROBUSTNESS_BLUR, "aperture": FOCUS_APERTURE},
+        dataset="synbokeh-mini",
+    ),
+}
 
 # --- Tables and figures ---------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Scores:
-    """A score file that a table needs: at the exact disparity alone, or at wrong ones too."""
+    """A score file that a table needs: at the exact disparity alone, or at wrong ones too.
+
+    An optional one is made where its weights are there, and not missed where they are not.
+    """
 
     dataset: str
     method: str
     perturbed: bool = False
+    optional: bool = False
 
 
 @dataclass(frozen=True)
@@ -253,7 +319,7 @@ class Artefact:
     parameters: dict = field(default_factory=dict)
     scores: tuple[Scores, ...] = ()
     pictures: str = ""  # folder of results/pictures that a worker fills first
-    sweeps: tuple[str, ...] = ()  # methods whose radius sweep it reads
+    probes: dict[str, tuple[str, ...]] = field(default_factory=dict)  # probe -> of these methods
 
 
 EMBEDDED = (
@@ -263,6 +329,11 @@ EMBEDDED = (
     "bokehdiff-mini",
 )  # what runs on every machine
 _MINI_SCORES = tuple(Scores("synbokeh-mini", m) for m in EMBEDDED)
+_LORA_SCORES = tuple(  # whole U-Nets are too large to come with the study
+    Scores("synbokeh-mini", name, optional=True)
+    for name, recipe in TRAININGS.items()
+    if not recipe.whole
+)
 _DISTURBED_SCORES = tuple(Scores("synbokeh-mini", m, perturbed=True) for m in EMBEDDED[1:])
 _STRIP = "46_picture_strips"
 
@@ -275,11 +346,12 @@ ARTEFACTS = {
     "tableS2": Artefact("40_quality_tables", {"table": "tableS2"}, _MINI_SCORES),
     "fig7_robustness": Artefact("43_fig7_robustness", {}, _DISTURBED_SCORES),
     "claims": Artefact("48_claims", {}, _DISTURBED_SCORES),
-    "radius_sweep": Artefact("47_radius", sweeps=EMBEDDED[1:]),
+    "radius_sweep": Artefact("47_radius", probes={"radius": EMBEDDED[1:]}),
+    "in_focus": Artefact("49_in_focus", probes={"focus": EMBEDDED}),
     "fig6_focal_stack": _strip("fig6_focal_stack"),
     "table1_quality": Artefact("40_quality_tables", {"table": "table1_quality"}),
     "tableS1": Artefact("40_quality_tables", {"table": "tableS1"}),
-    "table2_ablation": Artefact("42_ablation_tables", {"table": "table2_ablation"}),
+    "table2_ablation": Artefact("42_ablation_tables", {"table": "table2_ablation"}, _LORA_SCORES),
     "table2b_physics": Artefact("42_ablation_tables", {"table": "table2b_physics"}),
     "speed": Artefact("44_speed", {}, _MINI_SCORES),
     "pisa_scaling": Artefact("45_pisa_scaling"),

@@ -23,7 +23,7 @@ from bokehlib.errors import InputError, Parser, run_command
 from bokehlib.losses import BokehLoss, discrimination
 from bokehlib.optics import Lens
 from bokehlib.pipeline import BokehPipeline
-from bokehlib.study import RECIPES, Recipe
+from bokehlib.study import RECIPES, TRAININGS, Recipe
 from bokehlib.synthesis import Batch, Synthesiser, training_cutouts
 from bokehlib.weightfiles import need_weights
 
@@ -231,14 +231,15 @@ def _whole(least: int) -> Callable[[str], int]:
 
 
 def _recipe(name: str) -> Recipe:
-    if name not in RECIPES:
-        accepted = ", ".join(sorted(RECIPES))
+    known = RECIPES | TRAININGS
+    if name not in known:
+        accepted = f"{', '.join(sorted(RECIPES))}, or one of study.TRAININGS"
         raise argparse.ArgumentTypeError(f"found {name!r}; accepted: {accepted}")
-    return RECIPES[name]
+    return known[name]
 
 
-def main(argv: list[str] | None = None) -> None:
-    """Command line: one slice of one recipe."""
+def command_line() -> argparse.ArgumentParser:
+    """The options of the command line."""
     parser = Parser(prog="bokehlib.training", allow_abbrev=False)
     folder: dict[str, Any] = {"type": Path, "metavar": "FOLDER"}
     parser.add_argument("--photos", required=True, **folder, help="of training photographs")
@@ -253,7 +254,12 @@ def main(argv: list[str] | None = None) -> None:
         "--slice-steps", type=_whole(1), metavar="N", help="at most so many in this call"
     )
     parser.add_argument("--compile", action="store_true", help="slow to start, faster steps")
-    given = parser.parse_args(argv)
+    return parser
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Command line: one slice of one recipe."""
+    given = command_line().parse_args(argv)
     if given.base and not given.base.is_file():
         raise InputError(f"--base: found no file {given.base}; accepted: a prior's weight file")
     if given.run.exists() and not given.run.is_dir():

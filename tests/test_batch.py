@@ -108,18 +108,19 @@ def test_ctrl_c_leaves_nothing_half_written(notebooks, monkeypatch):
 def made_up(tmp_path, monkeypatch):
     """A study whose notebooks are not run but noted, and whose workers leave stamps."""
     ran = []
+    workers = {probe.worker: name for name, probe in study.PROBES.items()}
 
     def run(notebook, root, fresh=False, **parameters):
         ran.append((notebook, parameters))
-        if notebook == "33_radius_sweep":
-            leave_sweep(root, parameters["method"])
+        if notebook in workers:
+            leave_probe(root, workers[notebook], parameters["method"])
         elif notebook.startswith("3"):
             what = (parameters["dataset"], parameters["method"], parameters.get("part", "exact"))
             leave_stamp(root, *what)
         return root
 
     monkeypatch.setattr(batch, "run", run)
-    monkeypatch.setattr(methods, "lacks", lambda name: "")
+    monkeypatch.setattr(methods, "lacks", lambda name: "weights" * (name not in study.METHODS))
     monkeypatch.setattr(methods, "weights_hash", lambda name: "w")
     monkeypatch.setattr(data, "data_hash", lambda name: "d")
     monkeypatch.setattr(batch, "_picture_steps", lambda *_: [])
@@ -134,10 +135,12 @@ def leave_stamp(root, dataset, method, part, weights="w", smoke=False):
     results.write_scores([row], stamp, dataset, method, part, root)
 
 
-def leave_sweep(root, method):
-    asked = results.sweep_parameters(method, smoke=False)
-    row = {"side": "near", "asked": 2.0, "moment": 2.0, "edge": 2.0, "light": 1.0}
-    results.write_sweep([row], results.stamp(asked, 0, "w", "", "cpu"), method, root)
+def leave_probe(root, probe, method):
+    found = study.PROBES[probe]
+    asked = results.probe_parameters(probe, method, smoke=False)
+    row = {name: "s" if kind == "str" else 2 for name, kind in found.columns.items()}
+    stamp = results.stamp(asked, 0, "w", "d" if found.dataset else "", "cpu")
+    results.write_probe([row], stamp, probe, method, root)
 
 
 def reproduce(made_up, *names, **options):
@@ -148,7 +151,8 @@ def reproduce(made_up, *names, **options):
 
 def test_a_fresh_clone_with_standing_scores_only_runs_reporters(made_up):
     for method in study.EMBEDDED:
-        leave_sweep(made_up.root, method)
+        for probe in study.PROBES:
+            leave_probe(made_up.root, probe, method)
         for part in results.PARTS:
             leave_stamp(made_up.root, "synbokeh-mini", method, part)
     code, ran = reproduce(made_up)
@@ -190,6 +194,19 @@ def test_a_radius_sweep_runs_once_and_again_with_new_weights(made_up, monkeypatc
     assert reproduce(made_up, "radius_sweep")[1] == [sweeps[0], ("47_radius", "")]
 
 
+def test_what_is_in_focus_is_measured_once_and_again_with_new_weights_or_data(made_up, monkeypatch):
+    workers = [("34_focus", name) for name in study.EMBEDDED]
+    assert reproduce(made_up, "in_focus")[1] == [*workers, ("49_in_focus", "")]
+    assert reproduce(made_up, "in_focus")[1] == [("49_in_focus", "")]
+    changed = lambda name: "new" if name == "scatter" else "w"  # noqa: E731
+    monkeypatch.setattr(methods, "weights_hash", changed)
+    assert reproduce(made_up, "in_focus")[1] == [workers[1], ("49_in_focus", "")]
+    monkeypatch.setattr(data, "data_hash", lambda name: "new")
+    assert reproduce(made_up, "in_focus")[1] == [*workers, ("49_in_focus", "")]
+    monkeypatch.setattr(data, "data_hash", lambda name: "")
+    assert reproduce(made_up, "in_focus")[1] == [("49_in_focus", "")]
+
+
 def test_new_weights_make_scores_fall_and_only_those(made_up, monkeypatch):
     reproduce(made_up)
     changed = lambda name: "new" if name == "scatter" else "w"  # noqa: E731
@@ -229,6 +246,17 @@ def test_a_method_that_lacks_something_is_left_out_with_the_reason_once(
     assert ("30_score", "bokehdiff-mini") not in ran
     assert ("30_score", "scatter") in ran
     assert capsys.readouterr().out.count("left out: bokehdiff-mini: weights") == 1
+
+
+def test_trainings_are_scored_where_their_adapters_are_and_not_missed_elsewhere(
+    made_up, monkeypatch, capsys
+):
+    trained = ("full-s0", "no_coc-s2")
+    absent = lambda name: "" if name in (*study.METHODS, *trained) else "weights"  # noqa: E731
+    monkeypatch.setattr(methods, "lacks", absent)
+    _, ran = reproduce(made_up, "table2_ablation")
+    assert {name for notebook, name in ran if notebook == "30_score"} == {*trained}
+    assert "left out" not in capsys.readouterr().out
 
 
 def test_a_data_set_that_is_not_here_is_left_out_with_the_reason(made_up, monkeypatch, capsys):

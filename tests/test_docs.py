@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from bokehlib import cli, readme, study
+from bokehlib import cli, prior, readme, study, training
 from bokehlib.benchmark import __main__ as benchmark
 from bokehlib.optics import Lens, circle_of_confusion, token_radius
 from bokehlib.results import ROOT
@@ -22,6 +22,11 @@ LABELS = {
     *(f"B{n}" for n in range(1, 27)),
     *(f"D{n}" for n in range(1, 13)),
     *(f"X{n}" for n in range(1, 4)),
+}
+PROGRAMS = {
+    "bokehlib.benchmark": benchmark.command_line,
+    "bokehlib.prior": prior.command_line,
+    "bokehlib.training": training.command_line,
 }
 LACKING = "not part of this version: "
 
@@ -85,11 +90,13 @@ def test_every_file_that_a_page_points_to_exists(page):
 def test_every_command_is_one_that_the_program_accepts(page):
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     for line in shell_lines(page):
-        words = shlex.split(line, comments=True)
+        words = shlex.split(re.sub(r"^[A-Z_]+=\S+ ", "", line), comments=True)
         if words[0] == "make":
             assert re.search(rf"^{words[1]}:", makefile, re.MULTILINE), line
-        elif words[:3] == [".venv/bin/python", "-m", "bokehlib.benchmark"]:
-            benchmark.command_line().parse_args(words[3:])
+        elif words[0] in ("cp", "mkdir"):
+            assert all("results/runs/" in place for place in words[1:] if place[0] != "-")
+        elif words[2] in PROGRAMS:
+            PROGRAMS[words[2]]().parse_args(words[3:])
         else:
             assert words[:3] == [".venv/bin/python", "-m", "bokehlib"], line
             cli._parse(words[3:])

@@ -153,5 +153,5 @@ def test_absent_pictures_and_scores_are_said_to_be_absent(tmp_path):
     assert results.read_pictures("fig1_teaser", tmp_path) == {}
     empty = figures.robustness(results.read_scores(root=tmp_path))
     assert empty.texts[0].get_text().startswith("not run")
-    empty = figures.radius_sweep(results.read_sweeps(tmp_path))
+    empty = figures.radius_sweep(results.read_probe("radius", tmp_path))
     assert empty.texts[0].get_text().startswith("not run")

@@ -153,7 +153,9 @@ def test_every_table_and_figure_is_made_from_made_up_scores_alone(name, tmp_path
         made = [exact | {"perturbation": error}]
         results.write_scores(made, {}, "synbokeh-mini", "scatter", part, tmp_path)
     swept = [{"side": "near", "asked": r, "moment": r, "edge": r, "light": 1.0} for r in (2, 4)]
-    results.write_sweep(swept, {}, "scatter", tmp_path)
+    results.write_probe(swept, {}, "radius", "scatter", tmp_path)
+    sharp = [{"region": "in focus", "image": "s", "psnr": 40.0, "pixels": 200}]
+    results.write_probe(sharp, {}, "focus", "scatter", tmp_path)
     artefact = study.ARTEFACTS[name]
     batch.run(artefact.notebook, tmp_path, results=str(tmp_path), **artefact.parameters)
     made = {path.name for path in tmp_path.glob("[tf]*/*")}

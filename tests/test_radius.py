@@ -12,7 +12,7 @@ from scipy import optimize, signal
 from torch.nn import functional as F
 
 import bokehlib
-from bokehlib import radius, radius_fit, results
+from bokehlib import radius, radius_fit, results, study
 from bokehlib.optics import circle_of_confusion
 from bokehlib.radius import sweep
 from bokehlib.radius_fit import fit
@@ -172,7 +172,7 @@ def test_the_summary_has_a_row_a_method_side_and_way_and_speaks_of_that_side_alo
 
 def test_the_sweeps_rows_have_the_columns_of_its_file():
     (row, _) = sweep(lambda image, disparity, lens: image, (2,))
-    assert list(row) == radius_fit.COLUMNS
+    assert list(row) == [*study.PROBES["radius"].columns]
     assert set(radius_fit.MEASURES) < set(row)
 
 
@@ -191,11 +191,11 @@ def swept(asked):
 
 
 def test_radius_sweeps_come_back_by_method_and_are_no_scores(tmp_path):
-    assert results.read_sweeps(tmp_path).empty
+    assert results.read_probe("radius", tmp_path).empty
     made_up.write(tmp_path, made_up.rows())
-    results.write_sweep(swept((2.0, 3.0)), made_up.STAMP, "scatter", tmp_path)
-    results.write_sweep(swept((4.0,)), made_up.STAMP, "input", tmp_path)
-    read = results.read_sweeps(tmp_path)
+    results.write_probe(swept((2.0, 3.0)), made_up.STAMP, "radius", "scatter", tmp_path)
+    results.write_probe(swept((4.0,)), made_up.STAMP, "radius", "input", tmp_path)
+    read = results.read_probe("radius", tmp_path)
     assert list(read["method"]) == ["input", "scatter", "scatter"]
     assert list(read["asked"]) == list(read["moment"]) == [4, 2, 3]
     assert read["edge"].isna().all()
@@ -204,17 +204,17 @@ def test_radius_sweeps_come_back_by_method_and_are_no_scores(tmp_path):
 
 
 def test_a_sweep_stands_with_its_weights_and_radii(tmp_path):
-    asked = results.sweep_parameters("scatter", smoke=False)
+    asked = results.probe_parameters("radius", "scatter", smoke=False)
     stamp = results.stamp(asked, 0, "w", "", "cpu")
-    results.write_sweep(swept((2.0,)), stamp, "scatter", tmp_path)
+    results.write_probe(swept((2.0,)), stamp, "radius", "scatter", tmp_path)
 
     def stands(method="scatter", weights="w", parameters=asked):
-        what = (results.SWEEPS, method, "exact", weights, "", parameters)
+        what = ("radius", method, "exact", weights, "", parameters)
         return results.scores_stand(*what, tmp_path)
 
     assert stands()
     assert not stands(method="input")
     assert not stands(weights="x")
-    smoke = results.sweep_parameters("scatter", smoke=True)
+    smoke = results.probe_parameters("radius", "scatter", smoke=True)
     assert not stands(parameters=smoke)
     assert not stands(parameters=asked | {"radii": smoke["radii"]})

@@ -241,8 +241,8 @@ def test_every_published_method_is_one_that_the_study_knows():
 # --- Tables ----------------------------------------------------------------------------------
 
 
-def build(name, scores, benchmark=tables.NO_SPEED):
-    return tables.build(name, scores, results.published(name), benchmark)
+def build(name, scores, benchmark=tables.NO_SPEED, focus=tables.NO_FOCUS):
+    return tables.build(name, scores, results.published(name), benchmark, focus)
 
 
 @pytest.mark.parametrize("name", TABLE_NAMES)
@@ -326,8 +326,10 @@ def test_committed_tables_follow_from_committed_scores(tmp_path, name):
     if scores.empty or not (results.RESULTS / "tables" / f"{name}.csv").exists():
         pytest.skip("no committed scores or tables yet")
     benchmark, stamp = results.read_speed()
-    note = tables.measured_on(stamp) if name == "speed" else ""
-    results.write_table(build(name, scores, benchmark), name, tmp_path, note)
+    focus = results.read_probe("focus")
+    notes = {"speed": tables.measured_on(stamp), "in_focus": tables.pictures_in(focus)}
+    frame = build(name, scores, benchmark, focus)
+    results.write_table(frame, name, tmp_path, notes.get(name, ""))
     for suffix in (".csv", ".md", ".tex"):
         file = f"tables/{name}{suffix}"
         assert (tmp_path / file).read_text() == (results.RESULTS / file).read_text(), file

@@ -81,6 +81,9 @@ def test_parts_measured_apart_stand_beside_each_other_and_name_their_devices(tmp
     assert "Made-up GPU" in sentence
     assert "Other GPU" in sentence
     assert "(model)" in sentence
+    assert "dB" not in sentence
+    stamps["model"]["parameters"] = {"psnr_to_float32": 51.26}
+    assert "51.3 dB against float32" in tables.measured_on(stamps)
 
 
 def test_a_combination_that_stands_there_twice_is_refused(tmp_path):

@@ -86,7 +86,7 @@ def test_each_recipe_beyond_the_paper_differs_from_the_papers_by_what_it_names()
 def test_the_default_corrects_the_classical_render_and_has_seen_wrong_disparities():
     changed = differences(study.MINI, study.BEYOND["mini_residual"])
     training = {"batch_size": 32, "learning_rate": 1e-3, "steps": study.MINI.steps}
-    assert changed == {"encoder": "fixed", "disturbed": 4.0, **training}
+    assert changed == {"detail": True, "encoder": "fixed", "disturbed": 4.0, **training}
 
 
 def test_the_rows_of_table_2b_differ_in_their_attention_alone():
@@ -103,6 +103,26 @@ def test_the_rows_of_table_2b_differ_in_their_attention_alone():
             "pisa.divide_by_coverage": True,
         },
     }
+
+
+def test_all_trainings_of_the_tables_are_alike_but_for_what_their_names_say():
+    alike = {"learning_rate", "warmup_steps", "batch_size", "steps", "perceptual_net"}
+    for name, recipe in study.TRAININGS.items():
+        parts = study.TRAINING.match(name)
+        assert name == study.trained_name(parts["recipe"], recipe.seed, recipe.whole)
+        changed = differences(recipe, study.RECIPES[parts["recipe"]])
+        assert {*changed} <= {*alike, "whole", "seed"}
+        assert {getattr(recipe, key) for key in alike} == {
+            getattr(study.TRAININGS["full-s0"], key) for key in alike
+        }
+    assert len({repr(recipe) for recipe in study.TRAININGS.values()}) == len(study.TRAININGS)
+
+
+def test_a_training_is_a_method_whose_adapter_carries_its_name():
+    assert study.method("no_coc-s1").weights[1] == "no_coc-s1.safetensors"
+    for unknown in ("full-s9", "nothing-s0", "full"):
+        with pytest.raises(KeyError):
+            study.method(unknown)
 
 
 def test_every_recipe_has_a_name_of_its_own():
@@ -122,7 +142,7 @@ def test_every_loader_resolves_to_a_function(name):
 def test_whatever_is_scored_is_a_known_method_on_a_known_data_set():
     for artefact in study.ARTEFACTS.values():
         for need in artefact.scores:
-            assert need.method in study.METHODS
+            assert study.method(need.method)
             assert need.dataset in study.DATASETS
 
 

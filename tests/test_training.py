@@ -299,7 +299,7 @@ def test_the_prior_learns_to_copy_and_to_denoise(tmp_path):
 
 def test_every_second_pair_of_a_disturbed_recipe_has_a_wrong_disparity_and_nothing_else_changes():
     photos = [torch.randint(256, (3, 96, 96), dtype=torch.uint8) for _ in range(2)]
-    plain = replace(RECIPES["mini"], batch_size=4)
+    plain = replace(RECIPES["mini_paper"], batch_size=4)
     streams = [
         pair_stream(recipe, photos, None, "cpu", crop=32, halo=16)
         for recipe in (plain, replace(plain, disturbed=4.0), replace(plain, disturbed=4.0))

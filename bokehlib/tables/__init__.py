@@ -2,13 +2,15 @@
 
 A frame holds numbers alone and nothing where nothing was measured; `markdown` and `latex` show
 such a cell as "not run". A paper's number stands only in a column that ends in `_paper`. Every
-table has one place: `quality_tables`, `ablation_tables`, `claims_table`, `speed_table`.
+table has one place: `quality_tables`, `ablation_tables`, `claims_table`, `in_focus_table`,
+`speed_table`.
 """
 
 import pandas as pd
 
 from bokehlib.tables.ablation_tables import PHYSICS, ablation, physics
 from bokehlib.tables.claims_table import claims
+from bokehlib.tables.in_focus_table import NO_FOCUS, in_focus, pictures_in
 from bokehlib.tables.quality_tables import QUALITY, quality
 from bokehlib.tables.speed_table import (
     NO_SPEED,
@@ -23,6 +25,7 @@ from bokehlib.tables.text import CAPTIONS, WORDS, display, latex, markdown
 
 __all__ = [
     "CAPTIONS",
+    "NO_FOCUS",
     "NO_SPEED",
     "PHYSICS",
     "SPEED_COLUMNS",
@@ -34,10 +37,12 @@ __all__ = [
     "build",
     "claims",
     "display",
+    "in_focus",
     "latex",
     "markdown",
     "measured_on",
     "physics",
+    "pictures_in",
     "quality",
     "speed",
 ]
@@ -48,8 +53,9 @@ def build(
     scores: pd.DataFrame,
     published: pd.DataFrame,
     benchmark: pd.DataFrame = NO_SPEED,
+    focus: pd.DataFrame = NO_FOCUS,
 ) -> pd.DataFrame:
-    """The table of that name, see `quality`, `ablation`, `physics`, `claims` and `speed`.
+    """The table of that name: see `quality`, `ablation`, `physics`, `claims`, `in_focus`, `speed`.
 
     Raises:
         KeyError: unknown table.
@@ -62,6 +68,8 @@ def build(
         return physics(scores)
     if name == "claims":
         return claims(scores)
+    if name == "in_focus":
+        return in_focus(focus)
     if name == "speed":
         return speed(scores, benchmark)
     raise KeyError(f"unknown table {name!r}; known: {', '.join(CAPTIONS)}")

@@ -38,7 +38,7 @@ def speed(scores: pd.DataFrame, benchmark: pd.DataFrame = NO_SPEED) -> pd.DataFr
 
 
 def measured_on(stamps: dict[str, Any]) -> str:
-    """A sentence on the devices and the versions of the benchmark, for the caption.
+    """Devices and versions of the benchmark, and what precision it lost, for the caption.
 
     Args:
         stamps: by part, as read by `results.read_speed`.
@@ -52,4 +52,11 @@ def measured_on(stamps: dict[str, Any]) -> str:
         place = f"{stamp['device']} with {', '.join(versions)}"
         places.setdefault(place, []).append(part)
     named = [f"{place} ({', '.join(parts)})" for place, parts in places.items()]
-    return f"The other rows were measured on {'; '.join(named)}."
+    sentence = f"The other rows were measured on {'; '.join(named)}."
+    for stamp in stamps.values():
+        if loss := stamp.get("parameters", {}).get("psnr_to_float32"):
+            sentence += (
+                f" The accelerated bfloat16 picture has a PSNR of {loss:.1f} dB against float32, "
+                "with the same random weights."
+            )
+    return sentence

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 
 from bokehlib import study
+from bokehlib.tables.in_focus_table import MARK
 from bokehlib.tables.measured import HIGHER_IS_BETTER, NETWORKS
 
 HEADINGS = {
@@ -28,6 +29,11 @@ HEADINGS = {
     "psnr_scatter": "Scatter's PSNR ↑",
     "loss_method": "Loss, dB ↓",
     "loss_scatter": "Scatter's loss, dB ↓",
+    "constant": "Constant, dB ↑",
+    "in_focus": "In focus, dB ↑",
+    "in_focus_inside": "In focus, 2 px inside, dB ↑",
+    "under_near_blur": "Under near blur, dB ↑",
+    "blurred": "Blurred, dB ↑",
     "seconds": "Seconds",
     "peak_gib": "peak GiB",
 }
@@ -36,6 +42,7 @@ DECIMALS = {  # else 4
     **{"psnr": 3, "trainings": 0, "images": 0, "seconds": 3},
     **{"psnr_method": 2, "psnr_scatter": 2, "psnr_difference": 2, "lpips_percent": 1},
     **{"loss_method": 2, "loss_scatter": 2},
+    **dict.fromkeys(study.FOCUS_REGIONS.values(), 2),
     **{"milliseconds": 3, "peak_gib": 3, "ratio_to_plain": 3},
 }
 WORDS = (
@@ -85,6 +92,16 @@ CAPTIONS = {
         "on the same images. The intervals come from resampled scenes: they speak of other scenes, "
         "not of other trainings. Loss: PSNR at the exact disparity minus that at the wrong one, "
         f"on the same images; there, one lens a scene. {_ROWS}"
+    ),
+    "in_focus": (
+        "Does what is in focus stay as it is? Means over images of the PSNR over a region: from "
+        "the mean square error of its pixels and channels, at most 100 dB, which equal pictures "
+        "have. Constant: photographs at one disparity, in focus under an aperture of "
+        f"{study.FOCUS_APERTURE:g} px, against themselves. The rest: SYNBOKEH-mini with one lens "
+        "a scene, against the true picture: in focus (a circle of confusion below 0.5 px) where "
+        "no nearer disc reaches, the same without the 2 px along its rim, in focus under the blur "
+        "of something nearer, and what is blurred itself. Regions of fewer than 100 pixels do not "
+        f"count. The marks: {MARK:g} dB for constant and for in focus."
     ),
     "speed": (
         "Durations and peak memory; ratios are to plain attention in the same run. `pisa` has one "
