@@ -53,6 +53,24 @@ def sharpness(disparity: Tensor, lens: Lens) -> Tensor:
     deep = torch.maximum(
         circle_of_confusion(disparity, lens), under_discs(defocus(disparity, lens))
     )
+    return _fade(deep)
+
+
+def untouched(disparity: Tensor, lens: Lens) -> Tensor:
+    """How far a pixel is from all blur, (B, 1, H, W) in [0, 1]: its classical render is itself.
+
+    As `sharpness`, but discs from behind the focus count like those before it, since a classical
+    render lets both run over what is sharp: rho(p) = max_s(r(s) - |P_s - P_p|).
+
+    Args:
+        disparity: (B, 1, H, W) in [0, 1].
+        lens: in pixels of this disparity map.
+    """
+    return _fade(under_discs(circle_of_confusion(disparity, lens)))
+
+
+def _fade(deep: Tensor) -> Tensor:
+    """1 up to `SHARP` pixels of blur, 0 from `BLURRED` on."""
     u = ((deep - SHARP) / (BLURRED - SHARP)).clamp(0, 1)
     return 1 - u * u * (3 - 2 * u)
 

@@ -308,7 +308,7 @@ def strip(pictures: dict[str, Any]) -> Figure:
         [cell["image"].shape[1] / cell["image"].shape[0] for cell in row["cells"]] for row in rows
     ]
     heights = [min(TALLEST, (PAGE - margin - GAP * (len(row) - 1)) / sum(row)) for row in aspects]
-    titled = [TITLE * any(cell["title"] for cell in row["cells"]) for row in rows]
+    titled = [TITLE * max(len(textwrap.wrap(c["title"], 20)) for c in r["cells"]) for r in rows]
     note = textwrap.fill(pictures["note"], 120)
     below = 0.14 * (note.count("\n") + 1) + 0.05 if note else 0.0
     total = 0.25 + sum(heights) + sum(titled) + GAP * len(rows) + below
@@ -336,7 +336,7 @@ def _row(
         (x, y), (wide, high) = np.array([[left, bottom], [width, height]]) / page
         axes = figure.add_axes((x, y, wide, high))
         axes.imshow(cell["image"], aspect="auto")
-        axes.set_title(cell["title"], pad=2)
+        axes.set_title(textwrap.fill(cell["title"], 20), pad=2)
         axes.set_axis_off()
         left += width + GAP
 

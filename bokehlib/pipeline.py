@@ -7,10 +7,10 @@ Beyond the paper, each off by default: the optics as channels beside the latent 
 
     out = D(z0) + m (image - D(z))              ("detail"; m is `conditions.sharpness`)
     out = c + D(z0) - D(E(c))                   ("classical"; c is `classical.scatter`)
-    out = c + (1 - m) (D(z0) - D(E(c)))         (both)
+    out = c + (1 - u) (D(z0) - D(E(c)))         (both; u is `conditions.untouched`)
 
 With "classical" E(c) stands beside z, z0 = E(c) - beta_t / alpha_t eps, and eps is 0 before
-training. What the lens leaves sharp is then right in c already.
+training. What no blur reaches is right in c already.
 """
 
 import math
@@ -78,8 +78,8 @@ class BokehPipeline(DiffusionPipeline):
             occlusion: whether self-occlusion is on.
             visibility_model: of self-occlusion, "paper" or "thin_lens".
             divide_by_coverage: see `bokehlib.pisa.processor.PisaProcessor`.
-            detail: whether the networks keep away from what the lens leaves sharp: what the
-                autoencoder loses comes back there, and with `classical` nothing is corrected.
+            detail: whether what the autoencoder loses comes back where the lens leaves the photo
+                sharp; with `classical`, whether nothing is corrected that no blur reaches.
             optics_channels: whether defocus and disparity stand beside the latent.
             classical: whether the network corrects the classical render.
         """
@@ -224,10 +224,15 @@ class BokehPipeline(DiffusionPipeline):
             maps = conditions.optics_channels(disparity, lens, self.latent_stride)
             beside.append(maps.to(latent))
         out = self.decode(self.denoise(latent, tokens, *beside))
-        kept = conditions.sharpness(disparity, lens).to(image) if self.config.detail else 0
         if self.config.classical:
-            return blurred + (1 - kept) * (out - self.decode(beside[0]))
-        return out + kept * (image - self.decode(latent)) if self.config.detail else out
+            correction = out - self.decode(beside[0])
+            if self.config.detail:
+                correction *= 1 - conditions.untouched(disparity, lens).to(image)
+            return blurred + correction
+        if self.config.detail:
+            kept = conditions.sharpness(disparity, lens).to(image)
+            out = out + kept * (image - self.decode(latent))
+        return out
 
     def halo(self, disparity: torch.Tensor, lens: Lens) -> int:
         """The largest radius in pixels, rounded up to a token of the coarsest grid."""

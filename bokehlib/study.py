@@ -100,8 +100,8 @@ MINI_PAPER = replace(
 )
 _CHANNELS = replace(MINI_PAPER, optics_channels=True)
 
-# The default: it corrects the classical render where that blurs. The autoencoder's loss cancels, so
-# the encoder needs no training; half of its disparities were wrong.
+# The default: it corrects the classical render wherever blur reaches. The autoencoder's loss
+# cancels, so the encoder needs no training; half of its disparities were wrong.
 MINI = replace(
     _CHANNELS,
     classical=True,
