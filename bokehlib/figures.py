@@ -303,7 +303,7 @@ def strip(pictures: dict[str, Any]) -> Figure:
             each with a title and an image (H, W, 3), uint8.
     """
     rows = pictures["rows"]
-    margin = 0.2 if any(row["label"] for row in rows) else 0.0
+    margin = max(0.16 * len(textwrap.wrap(row["label"], 16)) for row in rows)
     aspects = [
         [cell["image"].shape[1] / cell["image"].shape[0] for cell in row["cells"]] for row in rows
     ]
@@ -330,8 +330,8 @@ def _row(
     """Draw one row; place = left, bottom and height in inches."""
     left, bottom, height = place
     page = np.array([PAGE, figure.get_figheight()])
-    x, y = (0.07, bottom + height / 2) / page
-    figure.text(x, y, row["label"], rotation=90, va="center", ha="center")
+    x, y = (left / 2 - 0.02, bottom + height / 2) / page
+    figure.text(x, y, textwrap.fill(row["label"], 16), rotation=90, va="center", ha="center")
     for cell, width in zip(row["cells"], widths, strict=True):
         (x, y), (wide, high) = np.array([[left, bottom], [width, height]]) / page
         axes = figure.add_axes((x, y, wide, high))
