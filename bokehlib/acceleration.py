@@ -63,12 +63,13 @@ def accelerate(pipeline: BokehPipeline, mode: str = "reduce-overhead") -> BokehP
     Returns:
         The pipeline.
     """
-    _rearrange(pipeline)
     for half in (pipeline.vae.encoder, pipeline.vae.decoder):
         for module in half.modules():
             if hasattr(module, "set_processor") and module.heads == 1:
                 module.set_processor(OneHeadAttention())
-    if mode != "eager":
+    if mode == "eager":
+        _rearrange(pipeline)
+    else:
         compile_networks(pipeline, mode=mode, fullgraph=True, dynamic=False)
     return pipeline
 

@@ -27,17 +27,18 @@ def in_focus_mask(disparity: Tensor, lens: Lens) -> Tensor:
     Returns:
         (B, 1, H, W) bool.
     """
-    sharp, reached = _sharp_and_reached(disparity, lens)
+    sharp, reached = sharp_and_reached(disparity, lens)
     return sharp & ~reached
 
 
 def under_near_blur_mask(disparity: Tensor, lens: Lens) -> Tensor:
     """Pixels in focus under the blur of something nearer, (B, 1, H, W) bool: all the others."""
-    sharp, reached = _sharp_and_reached(disparity, lens)
+    sharp, reached = sharp_and_reached(disparity, lens)
     return sharp & reached
 
 
-def _sharp_and_reached(disparity: Tensor, lens: Lens) -> tuple[Tensor, Tensor]:
+def sharp_and_reached(disparity: Tensor, lens: Lens) -> tuple[Tensor, Tensor]:
+    """Pixels in focus, and pixels that a nearer disc reaches, (B, 1, H, W) bool each."""
     disparity = disparity.double()
     focus, _ = lens.column(disparity)
     radius = circle_of_confusion(disparity, lens)

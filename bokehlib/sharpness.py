@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from bokehlib.data import photo_paths
-from bokehlib.focus import in_focus_mask, under_near_blur_mask
+from bokehlib.focus import sharp_and_reached
 from bokehlib.images import read_image
 from bokehlib.optics import Lens
 from bokehlib.study import FOCUS_APERTURE, FOCUS_REGIONS
@@ -112,11 +112,11 @@ def scenes(
 
 def _regions(disparity: Tensor, lens: Lens) -> dict[str, Tensor]:
     """Region -> (1, 1, H, W) bool, from the true disparity."""
-    clear = in_focus_mask(disparity, lens)
-    under = under_near_blur_mask(disparity, lens)
+    sharp, reached = sharp_and_reached(disparity, lens)
+    clear = sharp & ~reached
     # Beyond the picture's border lies no other region: the border is no rim.
     rim = F.max_pool2d((~clear).float(), 2 * RIM + 1, stride=1, padding=RIM) > 0
-    return {IN_FOCUS: clear, INSIDE: ~rim, UNDER: under, BLURRED: ~(clear | under)}
+    return {IN_FOCUS: clear, INSIDE: ~rim, UNDER: sharp & reached, BLURRED: ~sharp}
 
 
 def _square_error(render: Tensor, truth: Tensor) -> Tensor:

@@ -207,7 +207,7 @@ def _shallow_inputs(smoke: bool) -> Strip:
         layers = benchmark.synthesiser().layers([scene])
         points = lens_points(8 if smoke else 160, torch.tensor([scene.rotation]))
         full = Lens(lens["focus_disparity"], lens["aperture"])
-        truth = to_display(layers.render(full, points))
+        disparity, truth = layers.disparity(), to_display(layers.render(full, points))
         inputs = {
             "all in focus": to_display(layers.sharp()),
             "a third": to_display(layers.render(Lens(full.focus, full.aperture / 3), points)),
@@ -216,8 +216,7 @@ def _shallow_inputs(smoke: bool) -> Strip:
             shown = {"input": image}
             with torch.inference_mode():
                 for name, renderer in renderers.items():
-                    rendered = renderer(image, layers.disparity(), full)
-                    shown[study.METHODS[name].label] = rendered
+                    shown[study.METHODS[name].label] = renderer(image, disparity, full)
             cells = [
                 (f"{title} {measure(picture, truth)['psnr']:.1f}", _small(picture, width))
                 for title, picture in shown.items()
