@@ -11,6 +11,10 @@ from bokehlib.optics import Lens, circle_of_confusion
 OPTICS = 2  # channels of `optics_channels`
 HALF = 2.0  # latents of radius at which the defocus channel is 1/2
 SHARP, BLURRED = 0.5, 1.0  # px of radius up to which all detail is kept, and from which none is
+NEAR = 5  # px, side of the window in which an outline is a jump of the signed radius
+JUMP = 1.0  # px
+MARGIN = 4.0  # px around what an outline's discs reach
+CLIPPED = 0.98  # of a channel, from which its light is not known
 
 
 def defocus(disparity: Tensor, lens: Lens) -> Tensor:
@@ -53,25 +57,35 @@ def sharpness(disparity: Tensor, lens: Lens) -> Tensor:
     deep = torch.maximum(
         circle_of_confusion(disparity, lens), under_discs(defocus(disparity, lens))
     )
-    return _fade(deep)
+    return _fade(deep, SHARP, BLURRED)
 
 
-def untouched(disparity: Tensor, lens: Lens) -> Tensor:
-    """How far a pixel is from all blur, (B, 1, H, W) in [0, 1]: its classical render is itself.
+def doubtful(image: Tensor, disparity: Tensor, lens: Lens) -> Tensor:
+    """Where a classical render may be wrong, (B, 1, H, W) in [0, 1].
 
-    As `sharpness`, but discs from behind the focus count like those before it, since a classical
-    render lets both run over what is sharp: rho(p) = max_s(r(s) - |P_s - P_p|).
+    Blur within one surface is a gather that it does exactly. It cannot know what lies behind an
+    outline, nor how bright a clipped light is. So, with S the pixels within 2 px of a jump of the
+    signed radius by more than 1 px and those that a clipped channel leaves open, and r(s) the
+    radius there (of the wider side at a jump), rho(p) = max over s in S of r(s) - |P_s - P_p|;
+    the share rises from 0 at rho = -4 px, since outlines are not known exactly, to 1 at rho = 0.
 
     Args:
+        image: (B, 3, H, W), sRGB in [0, 1].
         disparity: (B, 1, H, W) in [0, 1].
         lens: in pixels of this disparity map.
     """
-    return _fade(under_discs(circle_of_confusion(disparity, lens)))
+    signed = defocus(disparity, lens)
+    high, low = (sign * F.max_pool2d(sign * signed, NEAR, 1, NEAR // 2) for sign in (1, -1))
+    clipped = image.amax(dim=1, keepdim=True) > CLIPPED
+    nothing = signed.new_full((), -math.inf)
+    radius = torch.where(clipped, signed.abs(), nothing)
+    radius = torch.where(high - low > JUMP, torch.maximum(high.abs(), low.abs()), radius)
+    return 1 - _fade(under_discs(radius + MARGIN), 0.0, MARGIN)
 
 
-def _fade(deep: Tensor) -> Tensor:
-    """1 up to `SHARP` pixels of blur, 0 from `BLURRED` on."""
-    u = ((deep - SHARP) / (BLURRED - SHARP)).clamp(0, 1)
+def _fade(deep: Tensor, start: float, end: float) -> Tensor:
+    """1 up to `start`, 0 from `end` on."""
+    u = ((deep - start) / (end - start)).clamp(0, 1)
     return 1 - u * u * (3 - 2 * u)
 
 

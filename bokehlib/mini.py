@@ -15,6 +15,7 @@ from peft import LoraConfig
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
+from bokehlib import refiner
 from bokehlib.assembly import BEYOND_THE_PAPER, assemble
 from bokehlib.errors import InputError
 from bokehlib.optics import Lens
@@ -268,7 +269,7 @@ def load(name: str, device: str = "cpu", pisa: bool = True):
     """A renderer from the embedded weights.
 
     Args:
-        name: a method of `study.method` whose weights are a base and an adapter file.
+        name: a method of `study.method` whose weights begin with a base and an adapter file.
         device: "cpu" or "cuda".
         pisa: False puts plain attention in the place of PISA, to see what PISA does.
 
@@ -278,7 +279,7 @@ def load(name: str, device: str = "cpu", pisa: bool = True):
     Raises:
         InputError: if a weight file is missing.
     """
-    base, adapter = (need_weights(file) for file in method(name).weights)
+    base, adapter, *_ = (need_weights(file) for file in method(name).weights)
     recipe = recipe_of(adapter)
     pipeline = load_base(base, recipe)
     load_adapter(pipeline, adapter)
@@ -287,9 +288,12 @@ def load(name: str, device: str = "cpu", pisa: bool = True):
 
         install(pipeline.unet, ())
     pipeline.to(device)
+    refine = refiner.load(device) if recipe.refined else None
 
     def render(image: torch.Tensor, disparity: torch.Tensor, lens: Lens) -> torch.Tensor:
         pipeline.check_inputs(image, disparity, lens)
+        if refine is not None:
+            disparity = refine(image.to(device), disparity.to(device))
         # Half of a tile at most is margin, so that any aperture will do.
         tile = max(TILE, 4 * pipeline.halo(disparity, lens))
         found = pipeline(image, disparity, lens, output_type="pt", tile=tile).images

@@ -7,10 +7,10 @@ Beyond the paper, each off by default: the optics as channels beside the latent 
 
     out = D(z0) + m (image - D(z))              ("detail"; m is `conditions.sharpness`)
     out = c + D(z0) - D(E(c))                   ("classical"; c is `classical.scatter`)
-    out = c + (1 - u) (D(z0) - D(E(c)))         (both; u is `conditions.untouched`)
+    out = c + g (D(z0) - D(E(c)))               (both; g is `conditions.doubtful`)
 
 With "classical" E(c) stands beside z, z0 = E(c) - beta_t / alpha_t eps, and eps is 0 before
-training. What no blur reaches is right in c already.
+training. Away from outlines and clipped lights c is right already.
 """
 
 import math
@@ -79,7 +79,7 @@ class BokehPipeline(DiffusionPipeline):
             visibility_model: of self-occlusion, "paper" or "thin_lens".
             divide_by_coverage: see `bokehlib.pisa.processor.PisaProcessor`.
             detail: whether what the autoencoder loses comes back where the lens leaves the photo
-                sharp; with `classical`, whether nothing is corrected that no blur reaches.
+                sharp; with `classical`, whether it is corrected only where it may be wrong.
             optics_channels: whether defocus and disparity stand beside the latent.
             classical: whether the network corrects the classical render.
         """
@@ -227,7 +227,7 @@ class BokehPipeline(DiffusionPipeline):
         if self.config.classical:
             correction = out - self.decode(beside[0])
             if self.config.detail:
-                correction *= 1 - conditions.untouched(disparity, lens).to(image)
+                correction *= conditions.doubtful(image, disparity, lens).to(image)
             return blurred + correction
         if self.config.detail:
             kept = conditions.sharpness(disparity, lens).to(image)

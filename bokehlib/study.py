@@ -51,7 +51,8 @@ class Recipe:
     perceptual_net: str = "vgg"  # backbone of LPIPS in the loss: "vgg", "squeeze" or "alex"
     seed: int = 0
     # Beyond the paper
-    detail: bool = False  # the networks keep away from what the lens leaves sharp
+    detail: bool = False  # the networks keep away from what is right without them
+    refined: bool = False  # outlines of the disparity are moved to those of the photo first
     optics_channels: bool = False  # defocus and disparity beside the latent
     classical: bool = False  # the classical render, corrected in latent space
     disturbed: float = 0.0  # px by which every second training pair's disparity may be wrong
@@ -100,12 +101,14 @@ MINI_PAPER = replace(
 )
 _CHANNELS = replace(MINI_PAPER, optics_channels=True)
 
-# The default: it corrects the classical render wherever blur reaches. The autoencoder's loss
-# cancels, so the encoder needs no training; half of its disparities were wrong.
+# The default: it refines the disparity, and corrects the classical render near outlines and clipped
+# lights. The autoencoder's loss cancels, so the encoder needs no training; half of its disparities
+# were wrong.
 MINI = replace(
     _CHANNELS,
     classical=True,
     detail=True,
+    refined=True,
     encoder="fixed",
     disturbed=4.0,
     learning_rate=1e-3,
@@ -141,7 +144,7 @@ RECIPES = {**ABLATIONS, "mini": MINI, "mini_paper": MINI_PAPER, **BEYOND, **PHYS
 
 # --- Trainings: what Tables 2 and 2b compare, all alike ---------------------------------------
 
-TABLE_STEPS = 600
+TABLE_STEPS = 400
 SEVERAL = ("full", "no_coc", "no_softmax_q", "no_occlusion", *PHYSICS)  # trained with SEEDS seeds
 SEEDS = 3
 
@@ -206,7 +209,7 @@ METHODS = {
         "BokehDiff-mini (given Scatter)",
         "one step with PISA on the embedded prior, to correct what the classical render gets wrong",
         "bokehlib.mini:load",
-        weights=("mini-base.safetensors", "bokehdiff-mini.safetensors"),
+        weights=("mini-base.safetensors", "bokehdiff-mini.safetensors", "refiner.safetensors"),
         published="BokehDiff",
         colour="#1b6ca8",
     ),

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from accelerate.utils import set_seed
 
-from bokehlib import discriminator, loop, mini
+from bokehlib import discriminator, loop, mini, refiner
 from bokehlib.acceleration import compile_networks
 from bokehlib.backbones import lpips_network
 from bokehlib.datasets import training_photos
@@ -179,16 +179,20 @@ def pair_stream(
         max_radius=float(halo),
     )
     size = recipe.batch_size
+    refine = refiner.load(device) if recipe.refined else None
 
     @functools.lru_cache(maxsize=1)
     def block(number: int) -> Batch:
         samples = range(number * AHEAD * size, (number + 1) * AHEAD * size)
         pairs = synthesiser.batch(recipe.seed, samples)
-        if not recipe.disturbed:
-            return pairs
-        draw, second = loop.generator(device, recipe.seed, number), pairs.disparity[1::2]
-        second.copy_(random_disturbance(second, draw, recipe.disturbed))
-        return pairs
+        if recipe.disturbed:
+            draw, second = loop.generator(device, recipe.seed, number), pairs.disparity[1::2]
+            second.copy_(random_disturbance(second, draw, recipe.disturbed))
+        return (
+            pairs
+            if refine is None
+            else replace(pairs, disparity=refine(pairs.image, pairs.disparity))
+        )
 
     def batch(step: int) -> Batch:
         whole, part = block(step // AHEAD), slice(step % AHEAD * size, (step % AHEAD + 1) * size)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from bokehlib import cli, prior, readme, study, training
+from bokehlib import cli, prior, readme, study, train_refiner, training
 from bokehlib.benchmark import __main__ as benchmark
 from bokehlib.optics import Lens, circle_of_confusion, token_radius
 from bokehlib.results import ROOT
@@ -21,11 +21,12 @@ LABELS = {
     *(f"P{n}" for n in range(1, 14)),
     *(f"B{n}" for n in range(1, 27)),
     *(f"D{n}" for n in range(1, 13)),
-    *(f"X{n}" for n in range(1, 4)),
+    *(f"X{n}" for n in range(1, 5)),
 }
 PROGRAMS = {
     "bokehlib.benchmark": benchmark.command_line,
     "bokehlib.prior": prior.command_line,
+    "bokehlib.train_refiner": train_refiner.command_line,
     "bokehlib.training": training.command_line,
 }
 LACKING = "not part of this version: "

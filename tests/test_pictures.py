@@ -20,7 +20,7 @@ SHOTS = {
 
 def contents(folder):
     """File name -> bytes, and the index without its stamp."""
-    files = {p.name: p.read_bytes() for p in folder.iterdir() if p.suffix == ".png"}
+    files = {p.name: p.read_bytes() for p in folder.iterdir() if p.suffix == ".webp"}
     index = json.loads((folder / "index.json").read_text(encoding="utf-8"))
     return files, {key: index[key] for key in ("title", "note", "rows")}
 
