@@ -1,4 +1,4 @@
-"""The command line: `python -m bokehlib render | methods | study`.
+"""The command line: `python -m bokehlib render | methods | study | data`.
 
 Arguments and files are checked before torch is imported. Whatever a user can mend is one line on
 stderr and exit code 2; Ctrl-C is exit code 130.
@@ -31,6 +31,7 @@ USAGE = {
     ),
     "methods": "no arguments",
     "study": "[TABLE ...] [--smoke] [--fresh]",
+    "data": "check PATH",
 }
 
 
@@ -88,9 +89,18 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     reproduce.add_argument("--fresh", action="store_true", help="measure all again")
     reproduce.set_defaults(run=_study)
 
+    sets = commands.add_parser("data", allow_abbrev=False, help="data sets that others hold")
+    actions = sets.add_subparsers(metavar="ACTION", required=True, parser_class=_Parser)
+    check = actions.add_parser("check", allow_abbrev=False, help="what a folder holds and lacks")
+    check.add_argument("path", metavar="PATH", help="the folder of a set, or of several")
+    check.set_defaults(run=_data_check)
+    check.accepted = USAGE["data"]
+
     for name, parser_of_command in commands.choices.items():
         parser_of_command.accepted = USAGE[name]
     command = commands.choices.get(argv[0], parser) if argv else parser
+    if command is sets:
+        command = actions.choices.get(argv[1], sets) if argv[1:] else sets
     arguments, unknown = parser.parse_known_args(_bind_values(argv, command))
     if unknown:
         command.error(f"found unknown {' '.join(unknown)}")
@@ -255,7 +265,7 @@ def _quieten() -> None:
         os.environ.setdefault("TQDM_DISABLE", "1")
 
 
-# --- methods, study -------------------------------------------------------------------------
+# --- methods, study, data -------------------------------------------------------------------
 
 
 def _methods(arguments: argparse.Namespace) -> int:
@@ -276,3 +286,11 @@ def _study(arguments: argparse.Namespace) -> int:
 
     names = arguments.tables or list(study.ARTEFACTS)
     return batch.reproduce(names, smoke=arguments.smoke, fresh=arguments.fresh)
+
+
+def _data_check(arguments: argparse.Namespace) -> int:
+    from bokehlib import published_sets
+
+    lines, whole = published_sets.check(arguments.path, progress=sys.stderr.isatty())
+    print("\n".join(lines))
+    return 0 if whole else 1

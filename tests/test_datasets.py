@@ -239,7 +239,10 @@ def test_disparity_of_another_size_is_brought_to_the_image(tmp_path):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("synbokeh", "'synbokeh': unknown; accepted: synbokeh-mini or folder:<path>"),
+        (
+            "synbokeh",
+            "'synbokeh': unknown; accepted: synbokeh-mini, ebb_val294, .* or folder:<path>",
+        ),
         ("ebb_val294", "ebb_val294: not here; accepted"),
         ("folder:/no/such/place", "found no such folder; accepted: one folder a scene"),
     ],
