@@ -6,12 +6,23 @@ import json
 from importlib.util import find_spec
 from pathlib import Path
 
-from bokehlib.data.published import BUILT, PUBLISHED, absence, find_published
+from bokehlib.data.published import (
+    BUILT,
+    PUBLISHED,
+    SEARCH_GRID,
+    SEARCH_RANGE,
+    SEARCH_STEPS,
+    absence,
+    find_published,
+)
 from bokehlib.errors import InputError
 
 __all__ = [
     "BUILT",
     "PUBLISHED",
+    "SEARCH_GRID",
+    "SEARCH_RANGE",
+    "SEARCH_STEPS",
     "absence",
     "data_hash",
     "file_hash",

@@ -11,6 +11,9 @@ from pathlib import Path
 from bokehlib.errors import InputError
 
 BUILT = Path(__file__).resolve().parents[2] / "results" / "runs" / "data"
+SEARCH_RANGE = (2.0, 200.0)  # px per unit of disparity, for an aperture that is not known
+SEARCH_GRID = 12  # apertures in it
+SEARCH_STEPS = 8  # of the golden section that follows
 CHECK = "`python -m bokehlib data check PATH`"
 
 
