@@ -8,21 +8,24 @@ at the aperture that was chosen on the other half alone.
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from tqdm import tqdm
 
-from bokehlib.data import SEARCH_GRID, SEARCH_RANGE, SEARCH_STEPS
+from bokehlib.data import PUBLISHED, SEARCH_GRID, SEARCH_RANGE, SEARCH_STEPS, data_hash
 from bokehlib.errors import InputError
 from bokehlib.metrics import Measure
 from bokehlib.optics import Lens
+from bokehlib.results import read_stamp, score_parameters, scores_stand
 
 if TYPE_CHECKING:
     from bokehlib.datasets import Sample
 
+Renderer = Callable[[torch.Tensor, torch.Tensor, Lens], torch.Tensor]
 GOLDEN = (math.sqrt(5) - 1) / 2
 DIGITS = 4  # significant ones of an aperture, so that the printed one is the one measured
 
@@ -46,7 +49,7 @@ class Fitted:
 
 
 def best_aperture(
-    renderer: Callable[[torch.Tensor, torch.Tensor, Lens], torch.Tensor],
+    renderer: Renderer,
     samples: Sequence["Sample"],
     device: str | torch.device = "cpu",
     progress: bool = True,
@@ -79,10 +82,54 @@ def best_aperture(
     return Fitted(best, curve.mean(best, whole), chosen, sum(crossed) / len(whole))
 
 
+def choose(
+    renderer: Renderer,
+    samples: Sequence["Sample"],
+    asked: dict[str, Any],
+    weights: str,
+    device: str,
+    root: Path,
+) -> dict[str, Any]:
+    """The aperture for a set of `data.PUBLISHED` as its scores' stamp holds it.
+
+    Args:
+        renderer: The method.
+        samples: The set.
+        asked: From `results.score_parameters`.
+        weights: SHA-256 over the method's weight files.
+        device: Where the renderer gets its tensors.
+        root: Folder of results.
+
+    Returns:
+        Nothing where the set says its apertures; "aperture" and what `Fitted` has where it is
+        searched; "aperture" and "borrowed_from" where it is another set's.
+
+    Raises:
+        InputError: The other set has not been measured with these weights.
+    """
+    source = PUBLISHED[asked["dataset"]].aperture
+    if source == "known":
+        return {}
+    if source == "searched":
+        found = asdict(best_aperture(renderer, samples, device))
+        crossed = None if math.isnan(found["crossed_ssim"]) else found["crossed_ssim"]
+        pair = [k for k in found["crossed_apertures"] if not math.isnan(k)]
+        return found | {"crossed_ssim": crossed, "crossed_apertures": pair}
+    method = asked["method"]
+    wanted = score_parameters(source, method, "exact", asked["smoke"])
+    if not scores_stand(source, method, "exact", weights, data_hash(source), wanted, root):
+        raise InputError(
+            f"aperture of {method} on {asked['dataset']}: found no scores on {source} of these "
+            "weights and data; accepted: a run on that set first"
+        )
+    aperture = read_stamp(source, method, root=root)["fitted"]["aperture"]
+    return {"aperture": aperture, "borrowed_from": source}
+
+
 class _Curve:
     """SSIM by aperture and picture, each measured once."""
 
-    def __init__(self, renderer, samples: Sequence["Sample"], measure: Measure):
+    def __init__(self, renderer: Renderer, samples: Sequence["Sample"], measure: Measure):
         self.renderer, self.samples, self.measure_ssim = renderer, samples, measure
         self.known: dict[tuple[float, int], float] = {}
 

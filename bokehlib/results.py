@@ -16,6 +16,7 @@ import pandas as pd
 from PIL import Image
 
 from bokehlib import study, tables
+from bokehlib.data import PUBLISHED, SEARCH_GRID, SEARCH_RANGE, SEARCH_STEPS
 from bokehlib.stamps import ROOT, agree, beside
 from bokehlib.stamps import stamp as stamp  # whoever writes scores finds it here
 
@@ -78,7 +79,13 @@ def score_parameters(dataset: str, method: str, part: str, smoke: bool) -> dict[
     }
     if part not in wrong:
         raise ValueError(f"part is {part!r}; known: {', '.join(PARTS)}")
-    return {"dataset": dataset, "method": method, "smoke": smoke, **wrong[part]}
+    protocol: dict[str, Any] = {}
+    if dataset in PUBLISHED:
+        known = PUBLISHED[dataset]
+        protocol = {"exposure": known.exposure, "aperture": known.aperture}
+        if known.aperture == "searched":
+            protocol["search"] = [*SEARCH_RANGE, SEARCH_GRID, SEARCH_STEPS]
+    return {"dataset": dataset, "method": method, "smoke": smoke, **protocol, **wrong[part]}
 
 
 def probe_parameters(probe: str, method: str, smoke: bool) -> dict[str, Any]:
@@ -228,6 +235,19 @@ def _check_rows(new: pd.DataFrame, dataset: str, method: str, part: str) -> None
         raise ValueError(f"rows are of {set(new['dataset'])}, {set(new['method'])}")
     if new.duplicated(KEY).any():
         raise ValueError(f"{new.duplicated(KEY).sum()} rows repeat the key {', '.join(KEY)}")
+
+
+def read_fitted(root: Path = RESULTS) -> pd.DataFrame:
+    """How sets of `data.PUBLISHED` were measured, with `tables.FITTED_COLUMNS`, from the stamps."""
+    rows = []
+    for path in sorted(root.glob("scores/*/*.csv")):
+        dataset, method = path.parent.name, path.stem
+        if dataset in PUBLISHED:
+            found = read_stamp(dataset, method, root=root)
+            fitted = found.get("fitted", {})
+            numbers = (fitted.get("aperture"), fitted.get("crossed_ssim"), found.get("left_out"))
+            rows.append((dataset, method, *numbers))
+    return pd.DataFrame(rows, columns=tables.FITTED_COLUMNS).astype(tables.FITTED_KINDS)
 
 
 def read_speed(root: Path = RESULTS) -> tuple[pd.DataFrame, dict[str, Any]]:
