@@ -17,11 +17,13 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from bokehlib.data import BUILT, FOLDER, LENSES, PUBLISHED, manifest
+from bokehlib import fingerprints
+from bokehlib.data import BUILT, FOLDER, LENSES, PUBLISHED, find_published, manifest
 from bokehlib.errors import InputError
 from bokehlib.images import match_size, read_disparity, read_image
 from bokehlib.optics import Lens
 from bokehlib.published_sets import Contents, open_set
+from bokehlib.published_sets.rebuilt import read_manifest
 from bokehlib.study import DATASETS
 from bokehlib.synthesis import benchmark
 
@@ -258,7 +260,7 @@ def _frozen_check(frozen: dict) -> Callable[[Path], None]:
         scale, kind = (65535, np.uint16) if file.name == "disparity.png" else (255, np.uint8)
         read = read_disparity if file.name == "disparity.png" else read_image
         pixels = np.rint(read(file).astype(np.float64) * scale).astype(kind)
-        if not benchmark.matches(pixels, images[file.parent.name][file.name]):
+        if not fingerprints.matches(pixels, images[file.parent.name][file.name]):
             raise InputError(
                 f"{benchmark.NAME}: {file}: found another picture than the frozen one; accepted: "
                 f"a fresh build, made when {file.parent} is deleted"
@@ -282,12 +284,14 @@ def training_photos(folders: Iterable[str | Path]) -> list[torch.Tensor]:
     Pictures with transparency are cut-outs and left out.
 
     Raises:
-        InputError: for a folder without photographs, and for a photograph that `synbokeh-mini`
-            is made of: what measures is never trained on.
+        InputError: for a folder without photographs, and for a photograph that `synbokeh-mini`,
+            or a rebuilt `synbokeh300`, is made of: what measures is never trained on.
     """
     from PIL import Image
 
-    measured = {photo[key] for photo in manifest()["photos"] for key in ("sha256", "pixels")}
+    measured = dict.fromkeys(_hashes(manifest()), benchmark.NAME)
+    if rebuilt := find_published("synbokeh300"):
+        measured |= dict.fromkeys(_hashes(read_manifest(rebuilt)), "synbokeh300")
     photos: list[torch.Tensor] = []
     for folder in map(Path, folders):
         before = len(photos)
@@ -296,15 +300,20 @@ def training_photos(folders: Iterable[str | Path]) -> list[torch.Tensor]:
                 if picture.has_transparency_data:
                     continue
             pixels = benchmark.read_photo(file)
-            if {benchmark.file_hash(file), benchmark.photo_hash(pixels)} & measured:
+            hashes = (benchmark.file_hash(file), fingerprints.photo_hash(pixels))
+            if used := [measured[key] for key in hashes if key in measured]:
                 raise InputError(
-                    f"photos: {file}: found a photograph of {benchmark.NAME}; accepted: "
+                    f"photos: {file}: found a photograph of {used[0]}; accepted: "
                     "photographs that nothing is measured on"
                 )
             photos.append(torch.from_numpy(pixels).permute(2, 0, 1))
         if len(photos) == before:
             raise InputError(f"photos: {folder}: found none; accepted: {', '.join(PHOTOS)}")
     return photos
+
+
+def _hashes(made_of: dict[str, Any]) -> set[str]:
+    return {photo[key] for photo in made_of["photos"] for key in ("sha256", "pixels")}
 
 
 def main(argv: Sequence[str] | None = None) -> None:

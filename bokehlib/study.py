@@ -364,6 +364,9 @@ ARTEFACTS = {
         {"table": "tableS1"},
         _held_by_others("ebb_val294", "ebb_val294-original-borrowed", "ebb_val294-original"),
     ),
+    "tableS2_rebuilt": Artefact(
+        "40_quality_tables", {"table": "tableS2_rebuilt"}, _held_by_others("synbokeh300")
+    ),
     "table2_ablation": Artefact("42_ablation_tables", {"table": "table2_ablation"}, _LORA_SCORES),
     "table2b_physics": Artefact("42_ablation_tables", {"table": "table2b_physics"}),
     "speed": Artefact("44_speed", {}, _MINI_SCORES),

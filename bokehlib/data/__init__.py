@@ -87,7 +87,7 @@ def data_hash(name: str) -> str:
 
     Of `synbokeh-mini` the manifest's, of `folder:<path>` that of its files' names and sizes and
     of every lens.json, of a published set that of its files' names and sizes and of every
-    info.json; "" for a set that is not here.
+    lens.json, info.json and manifest.json; "" for a set that is not here.
     """
     if name == "synbokeh-mini":
         return file_hash(MANIFEST)
@@ -101,6 +101,6 @@ def _tree_hash(root: Path, pattern: str) -> str:
     digest = hashlib.sha256()
     for path in sorted(p for p in root.glob(pattern) if p.is_file()):
         digest.update(f"{path.relative_to(root).as_posix()} {path.stat().st_size}\n".encode())
-        if path.name in (LENSES, "info.json"):
+        if path.name in (LENSES, "info.json", "manifest.json"):
             digest.update(path.read_bytes())
     return digest.hexdigest()

@@ -58,6 +58,12 @@ PUBLISHED = {
         "BLB by the authors of BokehMe, linked from https://github.com/JuewenPeng/BokehMe (Google "
         "Drive folder 1URpab6AXQsNTqcBcighF73w5pFlvM0Ej)",
     ),
+    "synbokeh300": Published(
+        "synbokeh300",
+        (),
+        "never released; `python -m bokehlib data build --photos FOLDER --foregrounds FOLDER` "
+        "makes one of your own photographs and RGBA cut-outs",
+    ),
 }
 
 

@@ -9,12 +9,12 @@ from pathlib import Path
 
 from bokehlib.data.published import BUILT, PUBLISHED, published_root
 from bokehlib.errors import InputError
-from bokehlib.published_sets import blb, ebb
+from bokehlib.published_sets import blb, ebb, rebuilt
 from bokehlib.published_sets.shots import Contents, Reading, Shot
 
 __all__ = ["LAYOUTS", "Contents", "Reading", "Shot", "check", "open_set"]
 
-LAYOUTS = {"ebb_val294": ebb, "blb_level5": blb}  # by folder
+LAYOUTS = {"ebb_val294": ebb, "blb_level5": blb, "synbokeh300": rebuilt}  # by folder
 
 
 def open_set(name: str, few: int | None = None, progress: bool = True) -> Contents:

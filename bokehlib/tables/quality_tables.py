@@ -15,6 +15,7 @@ QUALITY = {
         ("ebb_val294-original", "ebb_val294-original"),
     ],
     "tableS2": [("synbokeh300", "synbokeh-mini")],
+    "tableS2_rebuilt": [("synbokeh300", "synbokeh300")],
 }
 FITTED_COLUMNS = ["dataset", "method", "aperture", "ssim_crossed", "left_out"]
 FITTED_KINDS = dict.fromkeys(FITTED_COLUMNS[:2], "str") | dict.fromkeys(
@@ -53,9 +54,8 @@ def quality(
         block.insert(1, "method", [study.METHODS[m].label for m in known])
         if mine in PUBLISHED:
             own = fitted[fitted["dataset"] == mine].set_index("method").reindex(known)
-            block = block.assign(
-                **{column: own[column].to_numpy() for column in FITTED_COLUMNS[2:]}
-            )
+            columns = FITTED_COLUMNS[2:] if PUBLISHED[mine].aperture != "known" else ["left_out"]
+            block = block.assign(**{column: own[column].to_numpy() for column in columns})
         blocks.append(block)
     return pd.concat(blocks, ignore_index=True)
 
