@@ -16,7 +16,7 @@ import pandas as pd
 from PIL import Image
 
 from bokehlib import study, tables
-from bokehlib.data import PUBLISHED, SEARCH_GRID, SEARCH_RANGE, SEARCH_STEPS
+from bokehlib.data import PUBLISHED, protocol
 from bokehlib.stamps import ROOT, agree, beside
 from bokehlib.stamps import stamp as stamp  # whoever writes scores finds it here
 
@@ -79,13 +79,8 @@ def score_parameters(dataset: str, method: str, part: str, smoke: bool) -> dict[
     }
     if part not in wrong:
         raise ValueError(f"part is {part!r}; known: {', '.join(PARTS)}")
-    protocol: dict[str, Any] = {}
-    if dataset in PUBLISHED:
-        known = PUBLISHED[dataset]
-        protocol = {"exposure": known.exposure, "aperture": known.aperture}
-        if known.aperture == "searched":
-            protocol["search"] = [*SEARCH_RANGE, SEARCH_GRID, SEARCH_STEPS]
-    return {"dataset": dataset, "method": method, "smoke": smoke, **protocol, **wrong[part]}
+    named = {"dataset": dataset, "method": method, "smoke": smoke}
+    return named | protocol(dataset) | wrong[part]
 
 
 def probe_parameters(probe: str, method: str, smoke: bool) -> dict[str, Any]:

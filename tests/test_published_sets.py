@@ -406,6 +406,15 @@ def test_check_takes_the_folder_of_one_set_under_any_name(tmp_path, capsys):
     assert "to be found it has to be called ebb_val294 and lie in BOKEHLIB_DATA" in out
 
 
+def test_check_asks_whether_disparities_are_the_wrong_way_round(ebb_root, capsys):
+    assert "wrong way round" not in run(capsys, "data", "check", str(ebb_root))[1]
+    for path in (ebb_root / "depth").iterdir():
+        np.save(path, -np.load(path))
+    code, out, _ = run(capsys, "data", "check", str(ebb_root))
+    assert "in 4 of them the upper third is nearer than the lower: is the disparity the wr" in out
+    assert code == 0
+
+
 @pytest.mark.parametrize(
     ("argv", "message"),
     [

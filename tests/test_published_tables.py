@@ -47,10 +47,13 @@ def test_aperture_cross_figure_and_what_was_left_out_stand_in_the_row(tmp_path):
     columns = ["aperture", "ssim_crossed", "left_out", "images"]
     assert frame.loc["ebb_val294", columns].tolist() == [23.45, 0.8123, 3, 1]
     assert frame.loc["blb_level5", ["left_out", "images"]].tolist() == [1, 1]
+    leave(tmp_path, "ebb_val294", "input", fitted=fitted)
     shown = tables.display(build("table1_quality", tmp_path), "{}").query("Method == 'Scatter'")
     assert shown["Aperture, px"].tolist() == ["23.45", "–"]
     assert shown["SSIM, cross-selected ↑"].tolist() == ["0.8123", "–"]
     assert shown["Left out"].tolist() == ["3", "1"]
+    shown = tables.display(build("table1_quality", tmp_path), "{}").query("Method == 'Input'")
+    assert shown["Aperture, px"].tolist() == ["–", "not run"]
 
 
 def test_a_set_that_was_not_measured_is_one_sentence_and_not_run_rows(tmp_path):

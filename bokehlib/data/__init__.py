@@ -14,6 +14,7 @@ from bokehlib.data.published import (
     SEARCH_STEPS,
     absence,
     find_published,
+    protocol,
 )
 from bokehlib.errors import InputError
 
@@ -29,6 +30,7 @@ __all__ = [
     "find_published",
     "manifest",
     "photo_paths",
+    "protocol",
 ]
 
 HERE = Path(__file__).parent

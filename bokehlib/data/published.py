@@ -7,6 +7,7 @@ results/runs/data. No torch here, and no picture is read.
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from bokehlib.errors import InputError
 
@@ -65,6 +66,17 @@ PUBLISHED = {
         "makes one of your own photographs and RGBA cut-outs",
     ),
 }
+
+
+def protocol(name: str) -> dict[str, Any]:
+    """How a set of `PUBLISHED` is measured, as a stamp holds it; nothing for another set."""
+    if name not in PUBLISHED:
+        return {}
+    known = PUBLISHED[name]
+    found: dict[str, Any] = {"exposure": known.exposure, "aperture": known.aperture}
+    if known.aperture == "searched":
+        found["search"] = [*SEARCH_RANGE, SEARCH_GRID, SEARCH_STEPS]
+    return found
 
 
 def find_published(name: str) -> Path | None:

@@ -81,6 +81,11 @@ def _report(folder: str, place: Path, found: Contents) -> Iterator[str]:
     absent = found.expected - len(found.shots) - found.left_out
     if absent > 0:
         yield f"  {absent} pictures are missing; to be had: {PUBLISHED[folder].source}"
+    if 2 * found.top_nearer > len(found.shots):
+        yield (
+            f"  in {found.top_nearer} of them the upper third is nearer than the lower: is the "
+            "disparity the wrong way round? 1 has to be nearest"
+        )
     for fault in found.faults:
         yield f"  left out: {fault}"
 

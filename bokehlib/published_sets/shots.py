@@ -48,12 +48,15 @@ class Contents:
         shots: those that can be read, in order.
         faults: one line each for what is wrong.
         left_out: how many pictures the faults cost.
+        top_nearer: in how many of the pictures that were read the upper third is nearer, on
+            average, than the lower; in most scenes it is the sky that is above.
     """
 
     expected: int
     shots: list[Shot] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
     left_out: int = 0
+    top_nearer: int = 0
 
     def fault(self, reason: str, pictures: int = 1) -> None:
         """Note what is wrong and how many pictures that costs."""
@@ -65,11 +68,13 @@ class Contents:
         sound = Contents(self.expected, [], [*self.faults], self.left_out)
         for shot in progress(self.shots):
             try:
-                shot.read()
+                disparity = shot.read().disparity
             except InputError as error:
                 sound.fault(str(error))
-            else:
-                sound.shots.append(shot)
+                continue
+            sound.shots.append(shot)
+            third = max(1, len(disparity) // 3)
+            sound.top_nearer += bool(disparity[:third].mean() > disparity[-third:].mean())
         return sound
 
 

@@ -54,6 +54,7 @@ def quality(
         block.insert(1, "method", [study.METHODS[m].label for m in known])
         if mine in PUBLISHED:
             own = fitted[fitted["dataset"] == mine].set_index("method").reindex(known)
+            own.loc["input", ["aperture", "ssim_crossed"]] = float("nan")  # the same at any
             columns = FITTED_COLUMNS[2:] if PUBLISHED[mine].aperture != "known" else ["left_out"]
             block = block.assign(**{column: own[column].to_numpy() for column in columns})
         blocks.append(block)
