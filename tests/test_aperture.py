@@ -99,6 +99,16 @@ def test_what_is_found_is_never_worse_than_the_grid():
         assert np.mean([row["ssim"] for row in rows]) <= found.ssim + 1e-4
 
 
+def test_a_peak_that_the_section_misses_is_still_found_on_the_grid():
+    grid = [aperture._rounded(k) for k in np.geomspace(2, 200, 12)]
+
+    class Spike:
+        def mean(self, k, chosen):
+            return float(k == grid[5])
+
+    assert aperture._climb(Spike(), grid, [0]) == grid[5]
+
+
 def test_a_single_picture_has_no_cross_figure():
     found = aperture.best_aperture(scatter, made_with([20.0]), progress=False)
     assert math.isnan(found.crossed_ssim)

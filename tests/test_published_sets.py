@@ -65,6 +65,14 @@ def test_a_truncated_exr_is_named_in_one_line_and_the_library_stays_silent(tmp_p
     assert capfd.readouterr() == ("", "")
 
 
+def test_without_the_package_that_reads_exr_its_absence_is_the_fault(blb, monkeypatch):
+    monkeypatch.setitem(sys.modules, "OpenEXR", None)
+    with pytest.raises(
+        InputError, match=r"found no package openexr.*; accepted: .*bokehlib\[study"
+    ):
+        load_dataset("blb_level5")
+
+
 def test_an_exr_with_spoilt_bytes_is_refused_and_not_read_as_black(tmp_path):
     path = tmp_path / "a.exr"
     miniatures.write_exr(path, {"RGB": miniatures.light(0)})
@@ -247,8 +255,20 @@ def test_edges_in_the_middle_count_before_others_and_what_lies_before_them_does_
     disparity = np.full((100, 100), 0.3)
     disparity[:30, :30] = 0.9
     assert ebb.focus_from_edges(disparity, image, image) == pytest.approx(0.3)
-    disparity[:, 58:] = 0.6  # less than half of the bar
+    disparity[:, 49:] = 0.6  # more than half of the bar
     assert ebb.focus_from_edges(disparity, image, image) == pytest.approx(0.3)
+
+
+def test_edges_of_one_picture_alone_do_not_count_even_in_the_middle():
+    image = np.zeros((100, 100, 3))
+    image[48:52, 40:60] = 1
+    image[:20, :20] = 1
+    blurred = image.copy()
+    blurred[48:52, 40:60] = 0
+    disparity = np.full((100, 100), 0.3)
+    disparity[:30, :30] = 0.9
+    for pair in ((image, blurred), (blurred, image)):
+        assert ebb.focus_from_edges(disparity, *pair) == pytest.approx(0.9)
 
 
 def test_a_mask_says_what_is_in_focus_and_an_empty_one_means_the_middle(ebb_root):

@@ -13,9 +13,9 @@ from bokehlib.errors import InputError
 GROUPS = ["ebb_val294", "ebb_val294-original-borrowed", "ebb_val294-original"]
 
 
-def leave(root, dataset, method="scatter", psnr=30.0, fitted=None, left_out=0):
+def leave(root, dataset, method="scatter", psnr=30.0, fitted=None, left_out=0, smoke=False):
     row = {"dataset": dataset, "image": "4690", "method": method, "blur": 0, "psnr": psnr}
-    asked = results.score_parameters(dataset, method, "exact", False)
+    asked = results.score_parameters(dataset, method, "exact", smoke)
     stamp = results.stamp(asked, 0, "w", "d", "cpu")
     stamp |= {"fitted": fitted or {}, "left_out": left_out}
     results.write_scores([row | {"perturbation": 0}], stamp, dataset, method, root=root)
@@ -88,6 +88,9 @@ def test_the_borrowed_aperture_is_that_of_the_aligned_set(tmp_path, monkeypatch)
 
 def test_an_aperture_of_other_weights_or_data_is_not_borrowed(tmp_path, monkeypatch):
     with pytest.raises(InputError, match=r"found no scores on ebb_val294 .*accepted: a run on tha"):
+        borrow(tmp_path, monkeypatch)
+    leave(tmp_path, "ebb_val294", fitted={"aperture": 5.0}, smoke=True)
+    with pytest.raises(InputError, match="found no scores on ebb_val294"):
         borrow(tmp_path, monkeypatch)
     leave(tmp_path, "ebb_val294", fitted={"aperture": 23.45})
     for other in ({"weights": "new"}, {"found": "new"}):

@@ -50,8 +50,11 @@ def read_depth(path: Path) -> np.ndarray:
 
 def _channels(path: Path, accepted: str) -> dict[str, np.ndarray]:
     """All channels of the first part by the last word of their names, float32."""
-    import OpenEXR
-
+    try:
+        import OpenEXR
+    except ImportError as error:
+        needs = "an environment with bokehlib[study]"
+        raise _complain(path, "no package openexr, which reads it", needs) from error
     if not path.is_file():
         raise _complain(path, "no such file", accepted)
     try:
