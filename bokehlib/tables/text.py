@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 
 from bokehlib import study
+from bokehlib.data import SEARCH_RANGE
 from bokehlib.tables.in_focus_table import MARK
 from bokehlib.tables.measured import HIGHER_IS_BETTER, NETWORKS
 
@@ -69,7 +70,8 @@ _PAPER = "Columns headed “paper” are the paper's own numbers"
 _VARIANTS = "the paper's BokehDiff (on SDXL) stands beside each of our variants of it"
 _NETWORK = "the paper does not say which network its LPIPS uses"
 _APERTURE = (
-    "Aperture: px per unit of disparity, the one for the whole set with the greatest mean SSIM, "
+    f"Aperture: px per unit of disparity, the one from {SEARCH_RANGE[0]:g} to "
+    f"{SEARCH_RANGE[1]:g} for the whole set with the greatest mean SSIM, "
     "chosen on the pictures that are scored, as in the paper; cross-selected: each half of the set "
     "at the aperture that the other half chose. Left out: pictures that could not be read"
 )
