@@ -341,6 +341,11 @@ _DISTURBED_SCORES = tuple(Scores("synbokeh-mini", m, perturbed=True) for m in EM
 _STRIP = "46_picture_strips"
 
 
+def _held_by_others(*datasets: str) -> tuple[Scores, ...]:
+    """Scores of every method that is ready; the first set comes first: others borrow from it."""
+    return tuple(Scores(d, m, optional=m not in EMBEDDED) for d in datasets for m in METHODS)
+
+
 def _strip(figure: str) -> Artefact:
     return Artefact(_STRIP, {"figure": figure}, pictures=figure)
 
@@ -352,8 +357,19 @@ ARTEFACTS = {
     "radius_sweep": Artefact("47_radius", probes={"radius": EMBEDDED[1:]}),
     "in_focus": Artefact("49_in_focus", probes={"focus": EMBEDDED}),
     "fig6_focal_stack": _strip("fig6_focal_stack"),
-    "table1_quality": Artefact("40_quality_tables", {"table": "table1_quality"}),
-    "tableS1": Artefact("40_quality_tables", {"table": "tableS1"}),
+    "table1_quality": Artefact(
+        "40_quality_tables",
+        {"table": "table1_quality"},
+        _held_by_others("ebb_val294", "blb_level5"),
+    ),
+    "tableS1": Artefact(
+        "40_quality_tables",
+        {"table": "tableS1"},
+        _held_by_others("ebb_val294", "ebb_val294-original-borrowed", "ebb_val294-original"),
+    ),
+    "tableS2_rebuilt": Artefact(
+        "40_quality_tables", {"table": "tableS2_rebuilt"}, _held_by_others("synbokeh300")
+    ),
     "table2_ablation": Artefact("42_ablation_tables", {"table": "table2_ablation"}, _LORA_SCORES),
     "table2b_physics": Artefact("42_ablation_tables", {"table": "table2b_physics"}),
     "speed": Artefact("44_speed", {}, _MINI_SCORES),

@@ -155,6 +155,9 @@ def test_a_fresh_clone_with_standing_scores_only_runs_reporters(made_up):
             leave_probe(made_up.root, probe, method)
         for part in results.PARTS:
             leave_stamp(made_up.root, "synbokeh-mini", method, part)
+    for need in {n for a in study.ARTEFACTS.values() for n in a.scores}:
+        if need.dataset in data.PUBLISHED:
+            leave_stamp(made_up.root, need.dataset, need.method, "exact")
     code, ran = reproduce(made_up)
     assert code == 0
     assert [notebook for notebook, _ in ran] == [a.notebook for a in study.ARTEFACTS.values()]
@@ -264,6 +267,25 @@ def test_a_data_set_that_is_not_here_is_left_out_with_the_reason(made_up, monkey
     code, ran = reproduce(made_up, "tableS2")
     assert (code, ran) == (0, [("40_quality_tables", "")])
     assert "left out: synbokeh-mini is not here" in capsys.readouterr().out
+
+
+def test_a_published_set_that_is_not_here_is_one_line_for_all_methods(made_up, monkeypatch, capsys):
+    monkeypatch.setattr(data, "data_hash", lambda name: "")
+    code, ran = reproduce(made_up, "tableS1", "table1_quality")
+    assert (code, ran) == (0, [("40_quality_tables", "")] * 2)
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("left out")]
+    assert [line.split(":")[1] for line in lines] == [" ebb_val294", " blb_level5"]
+    assert all("to be had" in line for line in lines)
+
+
+def test_a_published_set_is_measured_by_its_own_worker_and_who_borrows_comes_later(made_up):
+    reproduce(made_up, "tableS1")
+    *runs, (last, _) = made_up.ran
+    assert last == "40_quality_tables"
+    assert {notebook for notebook, _ in runs} == {"35_score_published"}
+    sets = [p["dataset"] for _, p in runs if p["method"] == "scatter"]
+    assert sets == ["ebb_val294", "ebb_val294-original-borrowed", "ebb_val294-original"]
+    assert reproduce(made_up, "tableS1")[1] == [("40_quality_tables", "")]
 
 
 def test_a_failed_notebook_gives_a_clear_line_and_code_1_and_the_rest_still_runs(
