@@ -18,6 +18,7 @@ from PIL import Image
 from bokehlib import study, tables
 from bokehlib.stamps import ROOT, agree, beside
 from bokehlib.stamps import stamp as stamp  # whoever writes scores finds it here
+from bokehlib.weightfiles import painter
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -78,7 +79,10 @@ def score_parameters(dataset: str, method: str, part: str, smoke: bool) -> dict[
     }
     if part not in wrong:
         raise ValueError(f"part is {part!r}; known: {', '.join(PARTS)}")
-    return {"dataset": dataset, "method": method, "smoke": smoke, **wrong[part]}
+    common = {"dataset": dataset, "method": method, "smoke": smoke}
+    if method in study.METHODS and study.METHODS[method].paints:
+        common["inpainting"] = painter()
+    return common | wrong[part]
 
 
 def probe_parameters(probe: str, method: str, smoke: bool) -> dict[str, Any]:
