@@ -10,7 +10,7 @@ attributes carry the names of the published weight files.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -116,35 +116,33 @@ class IUNet(_HalfSize):
         return self._render(image, defocus, _resize(coarse, half, corners=False), gamma)
 
 
-def _resize(picture: Tensor, size: tuple[int, int], corners: bool = True) -> Tensor:
-    if picture.shape[-2:] == size:
+def _resize(picture: Tensor, size: Sequence[int], corners: bool = True) -> Tensor:
+    if tuple(picture.shape[-2:]) == tuple(size):
         return picture
-    return F.interpolate(picture, size=size, mode="bilinear", align_corners=corners)
+    return F.interpolate(picture, size=tuple(size), mode="bilinear", align_corners=corners)
 
 
 # --- The adaptive scheme ----------------------------------------------------------------------
 
 
 def adaptive(
-    arnet: ARNet, iunet: IUNet, image: Tensor, defocus: Tensor, largest: Tensor, gamma: float,
-    shrink: float,
-) -> tuple[Tensor, Tensor]:  # fmt: skip
+    arnet: ARNet, iunet: IUNet, maps: list[Tensor], gamma: float, shrink: float
+) -> tuple[Tensor, Tensor]:
     """Neural render and error map at full size, through all sizes.
 
     Args:
-        arnet: at 1 / shrink of the size.
+        arnet: works at 1 / shrink of the size.
         iunet: at 2 / shrink, 4 / shrink ... and at full size.
-        image: (B, 3, H, W), sRGB.
-        defocus: (B, 1, H, W), signed, in units of 10 px.
-        largest: (B, 1, H, W), the defocus that reaches each pixel, in the same units.
+        maps: sRGB image (B, 3, H, W), signed defocus (B, 1, H, W) and the defocus that reaches each
+            pixel, both in units of 10 px.
         gamma: brought to [0, 1].
         shrink: at least 1; the largest |defocus| of all pictures.
     """
-    height, width = image.shape[-2:]
+    height, width = maps[0].shape[-2:]
 
     def at(ratio: float) -> list[Tensor]:
         size = max(int(height * ratio), 2), max(int(width * ratio), 2)
-        small = [_resize(x, size) for x in (image, defocus, largest)]
+        small = [_resize(x, size) for x in maps]
         return [small[0], ratio * small[1], ratio * small[2]]
 
     small, blur, _ = at(1 / shrink)
@@ -200,8 +198,8 @@ class BokehMe(nn.Module):
         blur, largest = radius / UNIT, dilated(radius) / UNIT
         found = []
         for n, shrink in enumerate(blur.abs().amax((1, 2, 3)).clamp(min=1).tolist()):
-            picture = (x[n : n + 1] for x in (image, blur, largest))
-            neural, error = adaptive(self.arnet, self.iunet, *picture, (gamma - 1) / 4, shrink)
+            maps = [x[n : n + 1] for x in (image, blur, largest)]
+            neural, error = adaptive(self.arnet, self.iunet, maps, (gamma - 1) / 4, shrink)
             found.append(plain[n : n + 1] * (1 - error) + neural * error)
         return torch.cat(found)
 

@@ -23,6 +23,8 @@ from torch import Tensor
 
 from bokehlib.baselines.compiled import add_up, machine_code
 
+LARGEST = 1e100  # px; a disc's weight, 1/r^2, must not underflow
+
 
 @dataclass(frozen=True)
 class Aperture:
@@ -69,7 +71,7 @@ def render(
     pictures = []
     for picture, signed in zip(image, defocus, strict=True):
         light = picture.cpu().double().clamp(min=0).pow(gamma).permute(1, 2, 0).contiguous().numpy()
-        radius = np.ascontiguousarray(signed[0].cpu().double().abs().numpy())
+        radius = np.ascontiguousarray(signed[0].cpu().double().abs().clamp(max=LARGEST).numpy())
 
         def spread(start: int, stop: int, first: int, part: np.ndarray, light=light, radius=radius):
             options = shape.blades, shape.turn, shape.donut

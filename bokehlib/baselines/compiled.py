@@ -45,7 +45,9 @@ def add_up(
         stop = min(start + rows, len(reaches))
         first = int(np.clip(reaches[start:stop, 0].min(), 0, len(total)))
         last = int(np.clip(reaches[start:stop, 1].max() + 1, first, len(total)))
-        part = total[first:last].copy() if combine is np.maximum else np.zeros_like(total[first:last])
+        part = (
+            total[first:last].copy() if combine is np.maximum else np.zeros_like(total[first:last])
+        )
         if last > first:
             spread(start, stop, first, part)
         return first, part

@@ -9,8 +9,9 @@ where S(x) = 0.1 / (0.1 + exp(-3 x)) and f_c = 1 - exp(-3 (K d_c)^2), which is 1
 only a sharp centre asks who stands before whom. Neighbours lie inside the circle that the window
 holds. A layer covers the mean of alpha over a box of half size (K |d_c| + 1) // 2.
 
-Two things are ours: the lens window holds the largest blur (the published one is 41 px wide and
-cuts off what is blurred more), and where no mask is given the matte comes from the disparity.
+Two things are ours: the lens window holds the largest blur up to the longer side of the picture
+(the published one is 41 px wide and cuts off the rest), and where no mask is given the matte comes
+from the disparity.
 """
 
 import math
@@ -81,7 +82,7 @@ def drbokeh(
     for colour, alpha, depth in layers:
         relative = depth - lens.focus
         largest = float(relative.abs().max()) * float(lens.aperture)
-        window = 2 * (math.ceil(largest) + TAIL) + 1
+        window = 2 * min(math.ceil(largest) + TAIL, max(image.shape[-2:])) + 1
         layer = torch.cat((colour.clamp(min=0).pow(gamma), alpha, relative), dim=1)
         gathered = gather(layer, float(lens.aperture), window)
         cover = gathered[:, 4:]

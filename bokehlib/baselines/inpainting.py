@@ -35,7 +35,7 @@ class Inpainter:
         """
         if not hole.any() or hole.all():
             return picture
-        painted = self._telea(picture, hole) if self.network is None else self._lama(picture, hole)
+        painted = _telea(picture, hole) if self.network is None else self._lama(picture, hole)
         return torch.where(hole, painted.to(picture).clamp(0, 1), picture)
 
     def _lama(self, picture: Tensor, hole: Tensor) -> Tensor:
@@ -43,15 +43,17 @@ class Inpainter:
         margin = (0, -width % MULTIPLE, 0, -height % MULTIPLE)
         colours = picture.expand(-1, 3, -1, -1).float().to(self.device)
         mask = F.pad(hole.float().to(self.device), margin, mode="replicate")
+        assert self.network is not None
         painted = self.network(F.pad(colours, margin, mode="replicate"), mask)
         painted = painted[..., :height, :width]
         return painted if picture.shape[1] == 3 else painted.mean(1, keepdim=True)
 
-    def _telea(self, picture: Tensor, hole: Tensor) -> Tensor:
-        import cv2
 
-        mask = hole[0, 0].cpu().numpy().astype(np.uint8)
-        # 16 bits: it overshoots wildly on floats, and 8 are too few for disparities.
-        channels = (picture[0].clamp(0, 1) * DEPTH).round().cpu().numpy().astype(np.uint16)
-        filled = [cv2.inpaint(c, mask, RADIUS, cv2.INPAINT_TELEA) for c in channels]
-        return torch.from_numpy(np.stack(filled).astype(np.float32) / DEPTH)[None]
+def _telea(picture: Tensor, hole: Tensor) -> Tensor:
+    import cv2
+
+    mask = hole[0, 0].cpu().numpy().astype(np.uint8)
+    # 16 bits: it overshoots wildly on floats, and 8 are too few for disparities.
+    channels = (picture[0].clamp(0, 1) * DEPTH).round().cpu().numpy().astype(np.uint16)
+    filled = [cv2.inpaint(c, mask, RADIUS, cv2.INPAINT_TELEA) for c in channels]
+    return torch.from_numpy(np.stack(filled).astype(np.float32) / DEPTH)[None]

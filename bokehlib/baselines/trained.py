@@ -1,12 +1,13 @@
 """Networks of rivals: published weight files, those trained here, and a network as a renderer.
 
-The module of a method that is trained here has a function `network(name, paper_width)` that makes what is trained,
-(image (B, 3, H, W), disparity (B, 1, H, W), lens) -> picture (B, 3, H, W), not clamped.
+The module of a method that is trained here has a function `network(name, paper_width)`; it makes a
+module (image (B, 3, H, W), disparity (B, 1, H, W), lens) -> picture (B, 3, H, W), not clamped.
 """
 
 import codecs
 import json
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from pickle import UnpicklingError
 from pkgutil import resolve_name
@@ -80,7 +81,7 @@ def checkpoint(path: Path) -> dict[str, Any]:
     Raises:
         InputError: it is no such file, or holds objects of other kinds.
     """
-    arrays = np._core.multiarray
+    arrays = import_module("numpy._core.multiarray")
     allowed = [
         *((getattr(arrays, name), f"numpy.core.multiarray.{name}") for name in ARRAYS),
         *(np.ndarray, np.dtype, codecs.encode),
