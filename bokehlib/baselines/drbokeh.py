@@ -31,9 +31,8 @@ NEARER = 0.1  # a neighbour nearer than this hides half
 FADED = 6  # px from the edge of a disc where the soft step is 1 or 0 but for 1e-7
 NEGLIGIBLE = 20.0  # e^-20: a centre as blurred as that sees all its neighbours
 BINS = 256  # of the disparity's histogram
-FEATHER = 3  # px; a matte made from the disparity is as soft as a box of this side
 TAIL = 3  # px beyond the largest blur, where the soft step has fallen below 1/100
-ERODED = 10  # px by which the foreground's own disparity is trusted less than its matte
+ERODED = 4  # px within the edge of a given matte, from where on its disparity is trusted
 OPAQUE = 0.1  # from this alpha on a pixel counts as foreground
 
 
@@ -103,20 +102,19 @@ def two_layers(
         inpaint: fills the foreground's disparity outside it, and the background behind it.
     """
     alpha = matte(disparity) if mask is None else mask
-    opaque = (alpha > OPAQUE).float()
-    inside = -F.max_pool2d(-opaque, 2 * ERODED + 1, 1, ERODED) > 0
-    if not inside.any():
-        inside = opaque > 0
-    around = F.max_pool2d(opaque, 2 * FEATHER + 1, 1, FEATHER) > 0
+    inside = opaque = alpha > OPAQUE
+    if mask is not None:  # its edge may lie beside the disparity's
+        eroded = -F.max_pool2d(-opaque.float(), 2 * ERODED + 1, 1, ERODED) > 0
+        inside = eroded if eroded.any() else opaque
     near = alpha, inpaint(disparity, ~inside)
-    far = torch.ones_like(alpha), inpaint(disparity, around)
-    return [(image, *near), (inpaint(image, around), *far)]
+    far = torch.ones_like(alpha), inpaint(disparity, opaque)
+    return [(image, *near), (inpaint(image, opaque), *far)]
 
 
 def matte(disparity: Tensor) -> Tensor:
     """Matte of what is near, (1, 1, H, W): beyond the threshold that parts the map best (Otsu).
 
-    The threshold has the largest variance between the two sides; the edge is softened by a box.
+    The threshold has the largest variance between the two sides.
     """
     counts, edges = np.histogram(disparity.cpu().numpy(), BINS, (0.0, 1.0))
     centres = (edges[1:] + edges[:-1]) / 2
@@ -125,9 +123,7 @@ def matte(disparity: Tensor) -> Tensor:
     sums = (counts * centres).cumsum()
     means = [sums / np.maximum(below, 1), (sums[-1] - sums) / np.maximum(above, 1)]
     best = int(np.argmax(below * above * (means[0] - means[1]) ** 2))
-    near = (disparity > float(edges[best + 1])).to(disparity)
-    half = FEATHER // 2
-    return F.avg_pool2d(F.pad(near, [half] * 4, mode="replicate"), FEATHER, 1)
+    return (disparity > float(edges[best + 1])).to(disparity)
 
 
 def gather(layer: Tensor, aperture: float, window: int) -> Tensor:
