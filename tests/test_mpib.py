@@ -11,6 +11,7 @@ from bokehlib.baselines.inpainting import Inpainter
 from bokehlib.baselines.mpib_networks import PLANES, AUPNet, MPINet
 from bokehlib.errors import InputError
 from bokehlib.optics import Lens
+from bokehlib.results import score_parameters
 from bokehlib.study import METHODS
 
 pytest.importorskip("cv2")
@@ -104,6 +105,9 @@ def test_the_method_says_who_paints(tmp_path, monkeypatch):
     assert methods.phrase("drbokeh").endswith("inpainting by LaMa")
     assert methods.weights_hash("drbokeh") != ""
     assert methods.phrase("scatter") == METHODS["scatter"].phrase
+    for name, painter in (("drbokeh", "LaMa"), ("scatter", None)):  # in the stamp of its scores
+        made = score_parameters("synbokeh-mini", name, "exact", False)
+        assert made.get("inpainting") == painter
 
 
 def test_without_opencv_the_method_says_so(monkeypatch):
