@@ -283,8 +283,7 @@ def _methods(arguments: argparse.Namespace) -> int:
     name_width = max(map(len, states))
     state_width = max(map(len, states.values()))
     for name, state in states.items():
-        phrase = study.METHODS[name].phrase
-        print(f"{name:<{name_width}}  {state:<{state_width}}  {phrase}")
+        print(f"{name:<{name_width}}  {state:<{state_width}}  {methods.phrase(name)}")
     return 0
 
 

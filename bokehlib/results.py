@@ -19,6 +19,7 @@ from bokehlib import study, tables
 from bokehlib.data import PUBLISHED, protocol
 from bokehlib.stamps import ROOT, agree, beside
 from bokehlib.stamps import stamp as stamp  # whoever writes scores finds it here
+from bokehlib.weightfiles import painter
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -79,8 +80,10 @@ def score_parameters(dataset: str, method: str, part: str, smoke: bool) -> dict[
     }
     if part not in wrong:
         raise ValueError(f"part is {part!r}; known: {', '.join(PARTS)}")
-    named = {"dataset": dataset, "method": method, "smoke": smoke}
-    return named | protocol(dataset) | wrong[part]
+    named = {"dataset": dataset, "method": method, "smoke": smoke} | protocol(dataset)
+    if method in study.METHODS and study.METHODS[method].paints:
+        named["inpainting"] = painter()
+    return named | wrong[part]
 
 
 def probe_parameters(probe: str, method: str, smoke: bool) -> dict[str, Any]:
