@@ -77,7 +77,10 @@ _APERTURE = (
 )
 _INTERVAL = "[95 % interval] and verdict"
 _ROWS = "Verdicts are not corrected for the number of rows."
+_EQUAL = study.TRAININGS["full-s0"]
 _TRAININGS = (
+    f"All trained alike on the embedded prior, {_EQUAL.steps} steps of {_EQUAL.batch_size} pairs; "
+    "in the losses LPIPS is SqueezeNet's and the discriminator stands on an untrained ConvNeXt. "
     f"Means over trainings and images. Differences, with {_INTERVAL}, are to {{}}, on the same "
     "images and seeds. The intervals come from resampled scenes, and seeds if there are several; "
     f"one training speaks of these networks, not of their recipes. {_ROWS}"
