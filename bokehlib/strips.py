@@ -20,9 +20,10 @@ SMOKE_WIDTH = 96  # px, of every picture in a smoke run
 SCENE = 16  # of synbokeh-mini, which Fig. S3 shows
 SHALLOW_SCENES, SHALLOW_LENS = (13, 19), 2  # of synbokeh-mini: no lamps; largest blur 15 px
 ABLATED_SCENES = (1, 20)  # of synbokeh-mini, under the same lens
-ABLATED = tuple(
-    study.trained_name(recipe, 0) for recipe in ("no_coc", "no_softmax_q", "no_occlusion", "full")
-)
+ABLATED = {  # recipe -> its first training
+    recipe: study.trained_name(recipe, 0)
+    for recipe in ("no_coc", "no_softmax_q", "no_occlusion", "full")
+}
 
 Cell = tuple[str, np.ndarray]  # title; (H, W, 3) or (H, W) in [0, 1]
 Box = tuple[float, float, float, float]  # left, top, right, bottom as shares of the picture
@@ -247,10 +248,9 @@ def _ablation(smoke: bool) -> Strip:
             part[..., :side] for part in (sample.image, sample.disparity, sample.target)
         )
         cells = [("all in focus", _small(image, 192))]
-        for name in ABLATED:
+        for recipe, name in ABLATED.items():
             with torch.inference_mode():
                 picture = methods.load(name)(image, disparity, sample.lens)
-            recipe = study.TRAINING.match(name)["recipe"]
             title = f"{study.ABLATION_LABELS[recipe]} {measure(picture, truth)['psnr']:.1f}"
             cells.append((title, _small(picture, 192)))
         rows.append((sample.name, [*cells, ("truth", _small(truth, 192))]))
@@ -282,5 +282,5 @@ OF_SCENES = ("figS2_samples", "figS3_synthesis", "figS9_ablation")  # not of pho
 def methods_of(figure: str) -> list[str]:
     """Names of the methods that render its pictures."""
     if figure == "figS9_ablation":
-        return [*ABLATED]
+        return [*ABLATED.values()]
     return [] if figure in OF_SCENES else shown_methods()

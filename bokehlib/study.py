@@ -389,7 +389,7 @@ EMBEDDED = (
     "bokehdiff-mini-paper",
     "bokehdiff-mini",
 )  # what runs on every machine
-_MINI_SCORES = tuple(Scores("synbokeh-mini", m) for m in EMBEDDED)
+_MINI_SCORES = tuple(Scores("synbokeh-mini", m) for m in (*EMBEDDED, "drbokeh"))
 _LORA_SCORES = tuple(  # whole U-Nets are too large to come with the study
     Scores("synbokeh-mini", name, optional=True)
     for name, recipe in TRAININGS.items()
