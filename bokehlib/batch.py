@@ -157,7 +157,8 @@ def _here(dataset: str) -> str:
         InputError: it is not here.
     """
     if not (found := data.data_hash(dataset)):
-        raise InputError(f"{dataset} is not here")
+        known = dataset in data.PUBLISHED
+        raise InputError(data.absence(dataset) if known else f"{dataset} is not here")
     return found
 
 
@@ -175,7 +176,7 @@ def _score_steps(need: study.Scores, smoke: bool, fresh: bool, root: Path) -> li
         what = (need.dataset, need.method, part)
         if fresh or not scores_stand(*what, *hashes, score_parameters(*what, smoke), root):
             parameters = {"method": need.method, "dataset": need.dataset}
-            notebook = "30_score"
+            notebook = "35_score_published" if need.dataset in data.PUBLISHED else "30_score"
             if part != "exact":
                 notebook, parameters["part"] = "31_score_perturbed", part
             steps.append(Step(notebook, parameters, read_stamp(*what, root).get("wall_seconds")))

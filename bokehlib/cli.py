@@ -1,4 +1,4 @@
-"""The command line: `python -m bokehlib render | methods | study`.
+"""The command line: `python -m bokehlib render | methods | study | data`.
 
 Arguments and files are checked before torch is imported. Whatever a user can mend is one line on
 stderr and exit code 2; Ctrl-C is exit code 130.
@@ -31,6 +31,7 @@ USAGE = {
     ),
     "methods": "no arguments",
     "study": "[TABLE ...] [--smoke] [--fresh]",
+    "data": "check PATH, build",
 }
 
 
@@ -88,9 +89,28 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     reproduce.add_argument("--fresh", action="store_true", help="measure all again")
     reproduce.set_defaults(run=_study)
 
+    sets = commands.add_parser("data", allow_abbrev=False, help="data sets that others hold")
+    actions = sets.add_subparsers(metavar="ACTION", required=True, parser_class=_Parser)
+    check = actions.add_parser("check", allow_abbrev=False, help="what a folder holds and lacks")
+    check.add_argument("path", metavar="PATH", help="the folder of a set, or of several")
+    check.set_defaults(run=_data_check)
+    check.accepted = "check PATH"
+    build = actions.add_parser("build", allow_abbrev=False, help="SYNBOKEH300 of your own photos")
+    build.add_argument("--photos", metavar="FOLDER", required=True, help="of photographs")
+    build.add_argument("--foregrounds", metavar="FOLDER", required=True, help="of RGBA files")
+    build.add_argument("--out", metavar="FOLDER", default="", help="results/runs/data/synbokeh300")
+    build.add_argument("--scenes", metavar="N", default="300", help="how many, 300 by default")
+    build.add_argument("--device", metavar="NAME", default="auto", help="auto, cpu or cuda")
+    build.set_defaults(run=_data_build)
+    build.accepted = (
+        "--photos FOLDER --foregrounds FOLDER [--out FOLDER] [--scenes N] [--device auto|cpu|cuda]"
+    )
+
     for name, parser_of_command in commands.choices.items():
         parser_of_command.accepted = USAGE[name]
     command = commands.choices.get(argv[0], parser) if argv else parser
+    if command is sets:
+        command = actions.choices.get(argv[1], sets) if argv[1:] else sets
     arguments, unknown = parser.parse_known_args(_bind_values(argv, command))
     if unknown:
         command.error(f"found unknown {' '.join(unknown)}")
@@ -255,7 +275,7 @@ def _quieten() -> None:
         os.environ.setdefault("TQDM_DISABLE", "1")
 
 
-# --- methods, study -------------------------------------------------------------------------
+# --- methods, study, data -------------------------------------------------------------------
 
 
 def _methods(arguments: argparse.Namespace) -> int:
@@ -263,8 +283,7 @@ def _methods(arguments: argparse.Namespace) -> int:
     name_width = max(map(len, states))
     state_width = max(map(len, states.values()))
     for name, state in states.items():
-        phrase = study.METHODS[name].phrase
-        print(f"{name:<{name_width}}  {state:<{state_width}}  {phrase}")
+        print(f"{name:<{name_width}}  {state:<{state_width}}  {methods.phrase(name)}")
     return 0
 
 
@@ -276,3 +295,41 @@ def _study(arguments: argparse.Namespace) -> int:
 
     names = arguments.tables or list(study.ARTEFACTS)
     return batch.reproduce(names, smoke=arguments.smoke, fresh=arguments.fresh)
+
+
+def _data_check(arguments: argparse.Namespace) -> int:
+    from bokehlib import published_sets
+
+    lines, whole = published_sets.check(arguments.path, progress=sys.stderr.isatty())
+    print("\n".join(lines))
+    return 0 if whole else 1
+
+
+def _data_build(arguments: argparse.Namespace) -> int:
+    _quieten()
+    accepted = "a whole number, 1 to 9999"
+    scenes = _number(arguments.scenes, "--scenes", accepted, low=1, high=9999)
+    if scenes != int(scenes):
+        raise InputError(f"--scenes: found {arguments.scenes!r}; accepted: {accepted}")
+    if arguments.device not in methods.DEVICES:
+        accepted = ", ".join(methods.DEVICES)
+        raise InputError(f"--device: found {arguments.device!r}; accepted: {accepted}")
+    for argument in ("photos", "foregrounds"):
+        folder = getattr(arguments, argument)
+        if not folder or not Path(folder).is_dir():
+            raise InputError(f"--{argument}: found no such folder {folder!r}; accepted: a folder")
+
+    from bokehlib.data import BUILT
+    from bokehlib.synthesis import synbokeh300
+
+    out = Path(arguments.out) if arguments.out else BUILT / synbokeh300.NAME
+    manifest = synbokeh300.build(
+        out,
+        arguments.photos,
+        arguments.foregrounds,
+        synbokeh300.Plan(scenes=int(scenes)),
+        methods.resolve_device(arguments.device),
+    )
+    used = {name: len(manifest[name]) for name in ("scenes", "photos", "foregrounds")}
+    print(json.dumps({"out": str(out), **used}))
+    return 0

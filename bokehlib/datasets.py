@@ -9,7 +9,7 @@ import argparse
 import json
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,17 +17,20 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from bokehlib.data import FOLDER, LENSES, manifest
+from bokehlib import fingerprints
+from bokehlib.data import BUILT, FOLDER, LENSES, PUBLISHED, find_published, manifest
 from bokehlib.errors import InputError
 from bokehlib.images import match_size, read_disparity, read_image
 from bokehlib.optics import Lens
+from bokehlib.published_sets import Contents, open_set
+from bokehlib.published_sets.rebuilt import read_manifest
 from bokehlib.study import DATASETS
 from bokehlib.synthesis import benchmark
 
-BUILT = Path(__file__).resolve().parent.parent / "results" / "runs" / "data"
 PHOTOS = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff")
 SMOKE_SIDE = 96  # px, the long side of a picture in a smoke run
 SMOKE_LENSES = (0, 2)
+SMOKE_PICTURES = 2  # of a published set
 
 
 @dataclass(frozen=True)
@@ -90,19 +93,8 @@ class FolderSet(Sequence[Sample]):
                 f"{shot.folder / LENSES}: target {shot.target}: found {_size(target)} pixels; "
                 f"accepted: the size of image.png, {_size(image)}"
             )
-        arrays = image, disparity[..., None], target
-        tensors = [torch.from_numpy(array).permute(2, 0, 1)[None] for array in arrays]
-        lens = shot.lens
-        if self.shrink:
-            factor = SMOKE_SIDE / max(image.shape[:2])
-            size = [max(1, round(n * factor)) for n in image.shape[:2]]
-            tensors = [
-                F.interpolate(t, size=size, mode="bilinear", antialias=True).clamp(0, 1)
-                for t in tensors
-            ]
-            lens = lens.scaled(factor)
-        seen, depth, true = (tensor.contiguous() for tensor in tensors)
-        return Sample(shot.folder.name, shot.blur, seen, depth, lens, true)
+        arrays = image, disparity, target
+        return _sample(shot.folder.name, shot.blur, arrays, shot.lens, self.shrink)
 
     def _scene(self, folder: Path) -> tuple[np.ndarray, np.ndarray]:
         if self._last[0] != folder:  # lenses of a scene come in turn and share its picture
@@ -122,12 +114,61 @@ class FolderSet(Sequence[Sample]):
         return read_image(file, argument)
 
 
-def load_dataset(name: str, smoke: bool = False) -> FolderSet:
+class PublishedSet(Sequence[Sample]):
+    """Pictures of a set of `data.PUBLISHED`, those aside that cannot be used.
+
+    Attributes:
+        left_out: how many those are.
+        faults: one line each for what is wrong.
+    """
+
+    def __init__(self, contents: Contents, shrink: bool = False):
+        """The proved contents; `shrink` to smoke size."""
+        self._contents, self.shrink = contents, shrink
+        self.left_out, self.faults = contents.left_out, contents.faults
+
+    def __len__(self) -> int:
+        """How many samples there are."""
+        return len(self._contents.shots)
+
+    def __getitem__(self, index):
+        """Sample number `index`, or a set of those in a slice."""
+        if isinstance(index, slice):
+            part = replace(self._contents, shots=self._contents.shots[index])
+            return PublishedSet(part, self.shrink)
+        shot = self._contents.shots[index]
+        read = shot.read()
+        arrays = read.image, read.disparity, read.target
+        lens = Lens(read.focus, read.aperture)
+        return _sample(shot.name, shot.blur, arrays, lens, self.shrink)
+
+
+def _sample(
+    name: str, blur: int, arrays: tuple[np.ndarray, ...], lens: Lens, shrink: bool
+) -> Sample:
+    """Image, disparity and target, (H, W, 3) or (H, W), as one sample; `shrink` to smoke size."""
+    height, width = arrays[0].shape[:2]
+    shaped = [array.reshape(height, width, -1) for array in arrays]
+    tensors = [torch.from_numpy(array).permute(2, 0, 1)[None] for array in shaped]
+    if shrink:
+        factor = SMOKE_SIDE / max(height, width)
+        size = [max(1, round(n * factor)) for n in (height, width)]
+        tensors = [
+            F.interpolate(t, size=size, mode="bilinear", antialias=True).clamp(0, 1)
+            for t in tensors
+        ]
+        lens = lens.scaled(factor)
+    image, disparity, target = (tensor.contiguous() for tensor in tensors)
+    return Sample(name, blur, image, disparity, lens, target)
+
+
+def load_dataset(name: str, smoke: bool = False) -> FolderSet | PublishedSet:
     """A data set by name; its pictures are read when asked for.
 
     Args:
-        name: `synbokeh-mini`, or `folder:<path>` for your own.
-        smoke: the first scene alone, shrunk to 96 px, with two of its lenses.
+        name: `synbokeh-mini`, one of `data.PUBLISHED`, or `folder:<path>` for your own.
+        smoke: the first scene alone, shrunk to 96 px, with two of its lenses; of a published set
+            its first two pictures.
 
     Raises:
         InputError: for an unknown name, a set that is not here, or a folder with a fault.
@@ -143,7 +184,9 @@ def load_dataset(name: str, smoke: bool = False) -> FolderSet:
         folders = scene_folders(Path(name.removeprefix(FOLDER)))[: 1 if smoke else None]
         shots = [shot for folder in folders for shot in read_lenses(folder)]
         return FolderSet(_few(shots) if smoke else shots, smoke)
-    accepted = f"{benchmark.NAME} or folder:<path>"
+    if name in PUBLISHED:
+        return PublishedSet(open_set(name, SMOKE_PICTURES if smoke else None), smoke)
+    accepted = f"{benchmark.NAME}, {', '.join(PUBLISHED)} or folder:<path>"
     if name in DATASETS:
         raise InputError(f"dataset {name}: not here; accepted: {accepted}")
     raise InputError(f"dataset {name!r}: unknown; accepted: {accepted}")
@@ -217,7 +260,7 @@ def _frozen_check(frozen: dict) -> Callable[[Path], None]:
         scale, kind = (65535, np.uint16) if file.name == "disparity.png" else (255, np.uint8)
         read = read_disparity if file.name == "disparity.png" else read_image
         pixels = np.rint(read(file).astype(np.float64) * scale).astype(kind)
-        if not benchmark.matches(pixels, images[file.parent.name][file.name]):
+        if not fingerprints.matches(pixels, images[file.parent.name][file.name]):
             raise InputError(
                 f"{benchmark.NAME}: {file}: found another picture than the frozen one; accepted: "
                 f"a fresh build, made when {file.parent} is deleted"
@@ -241,12 +284,14 @@ def training_photos(folders: Iterable[str | Path]) -> list[torch.Tensor]:
     Pictures with transparency are cut-outs and left out.
 
     Raises:
-        InputError: for a folder without photographs, and for a photograph that `synbokeh-mini`
-            is made of: what measures is never trained on.
+        InputError: for a folder without photographs, and for a photograph that `synbokeh-mini`,
+            or a rebuilt `synbokeh300`, is made of: what measures is never trained on.
     """
     from PIL import Image
 
-    measured = {photo[key] for photo in manifest()["photos"] for key in ("sha256", "pixels")}
+    measured = dict.fromkeys(_hashes(manifest()), benchmark.NAME)
+    if rebuilt := find_published("synbokeh300"):
+        measured |= dict.fromkeys(_hashes(read_manifest(rebuilt)), "synbokeh300")
     photos: list[torch.Tensor] = []
     for folder in map(Path, folders):
         before = len(photos)
@@ -255,15 +300,20 @@ def training_photos(folders: Iterable[str | Path]) -> list[torch.Tensor]:
                 if picture.has_transparency_data:
                     continue
             pixels = benchmark.read_photo(file)
-            if {benchmark.file_hash(file), benchmark.photo_hash(pixels)} & measured:
+            hashes = (benchmark.file_hash(file), fingerprints.photo_hash(pixels))
+            if used := [measured[key] for key in hashes if key in measured]:
                 raise InputError(
-                    f"photos: {file}: found a photograph of {benchmark.NAME}; accepted: "
+                    f"photos: {file}: found a photograph of {used[0]}; accepted: "
                     "photographs that nothing is measured on"
                 )
             photos.append(torch.from_numpy(pixels).permute(2, 0, 1))
         if len(photos) == before:
             raise InputError(f"photos: {folder}: found none; accepted: {', '.join(PHOTOS)}")
     return photos
+
+
+def _hashes(made_of: dict[str, Any]) -> set[str]:
+    return {photo[key] for photo in made_of["photos"] for key in ("sha256", "pixels")}
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -3,12 +3,14 @@
 import math
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
 from tqdm import tqdm
 
 from bokehlib.disturb import disturb
+from bokehlib.errors import InputError
 from bokehlib.metrics import METRICS, Measure
 from bokehlib.optics import Lens
 
@@ -27,6 +29,7 @@ def score(
     dataset: str,
     perturbation: int | str = 0,
     progress: bool = True,
+    aperture: float | None = None,
 ) -> list[dict[str, Any]]:
     """Render every sample and compare it with the truth.
 
@@ -39,16 +42,21 @@ def score(
         perturbation: Radius in pixels by which the disparity is dilated (> 0) or eroded (< 0), or
             a name of `disturb.DISTURBANCES`; the focus stays that of the true disparity.
         progress: Show a progress bar with the time left.
+        aperture: One for all samples, of a set that does not say its own; see `bokehlib.aperture`.
 
     Returns:
         One row a sample, in the order of samples: dataset, image, method, blur, perturbation, the
         metrics (NaN where one could not be computed) and seconds, the wall time of the renderer.
+
+    Raises:
+        InputError: An aperture is missing where the set does not say it, or given where it does.
     """
     rows = []
     for sample in tqdm(samples, desc=f"{method} on {dataset}", unit="image", disable=not progress):
         disparity = disturb(sample.disparity, perturbation).to(metrics.device)
         image = sample.image.to(metrics.device)
-        prediction, seconds = timed(renderer, image, disparity, sample.lens)
+        lens = _with_aperture(sample, aperture)
+        prediction, seconds = timed(renderer, image, disparity, lens)
         values = metrics(prediction, sample.target)
         rows.append(
             {
@@ -62,6 +70,22 @@ def score(
             }
         )
     return rows
+
+
+def _with_aperture(sample: "Sample", aperture: float | None) -> Lens:
+    unknown = math.isnan(sample.lens.aperture)
+    if unknown and aperture is not None:
+        return replace(sample.lens, aperture=aperture)
+    if not unknown and aperture is None:
+        return sample.lens
+    found, accepted, said = (
+        ("none", "one for all", "does not say it")
+        if aperture is None
+        else (f"{aperture:g}", "none", "says it")
+    )
+    raise InputError(
+        f"aperture of {sample.name}: found {found}; accepted: {accepted}, since the data set {said}"
+    )
 
 
 def timed(

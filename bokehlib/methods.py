@@ -3,16 +3,17 @@
 import hashlib
 import os
 from collections.abc import Callable
+from importlib.util import find_spec
 from pkgutil import resolve_name
 from typing import Any
 
 from bokehlib.errors import InputError
 from bokehlib.study import METHODS, Method, method
-from bokehlib.weightfiles import find_weights
+from bokehlib.weightfiles import LAMA, find_weights, painter
 
 DEVICES = ("auto", "cpu", "cuda")
 
-__all__ = ["DEVICES", "find_weights", "lacks", "load", "ready", "weights_hash"]
+__all__ = ["DEVICES", "find_weights", "lacks", "load", "phrase", "ready", "weights_hash"]
 
 
 def load(name: str, device: str = "auto", **options: Any) -> Callable[..., Any]:
@@ -46,9 +47,22 @@ def lacks(name: str) -> str:
     if not wanted.loader:
         return "not part of this version"
     missing = [file for file in wanted.weights if find_weights(file) is None]
+    packages = [package for package in wanted.needs if find_spec(package) is None]
+    if packages:
+        return f"no package {', '.join(packages)}"
     if missing:
         return f"no weights {', '.join(missing)} (looked for in {_places()})"
     return ""
+
+
+def phrase(name: str) -> str:
+    """What a method is, and who paints what is hidden if it needs that.
+
+    Raises:
+        InputError: Unknown name.
+    """
+    wanted = _method(name)
+    return f"{wanted.phrase}; inpainting by {painter()}" if wanted.paints else wanted.phrase
 
 
 def ready() -> list[str]:
@@ -59,10 +73,13 @@ def ready() -> list[str]:
 def weights_hash(name: str) -> str:
     """SHA-256 over a method's weight files, in the order of `study.METHODS`; "" if it has none.
 
+    LaMa's are among them where it paints for the method.
+
     Raises:
         InputError: Unknown name, or a file is missing.
     """
-    files = _method(name).weights
+    wanted = _method(name)
+    files = (*wanted.weights, *(LAMA,) * (wanted.paints and painter() == "LaMa"))
     if not files:
         return ""
     digest = hashlib.sha256()

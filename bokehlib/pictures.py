@@ -19,7 +19,7 @@ from PIL import Image
 
 from bokehlib import data, methods, results
 from bokehlib.photographs import stereo_files
-from bokehlib.strips import LACKING, STRIPS, WITHOUT_METHODS, Cell, shown_methods
+from bokehlib.strips import LACKING, OF_SCENES, STRIPS, Cell, methods_of
 
 QUALITY = 92  # of WebP: errors below what the eye sees, a fifth of a PNG's size
 
@@ -70,11 +70,11 @@ def lacks(figure: str) -> str:
 
 def _made_from(figure: str) -> dict[str, Any]:
     """What decides the pictures: methods, and hashes over their weights and over the data."""
-    names = [] if figure in WITHOUT_METHODS else shown_methods()
+    names = methods_of(figure)
     weights = hashlib.sha256("".join(map(methods.weights_hash, names)).encode()).hexdigest()
     files = [*data.photo_paths().values(), *stereo_files()]
     contents = hashlib.sha256("".join(map(data.file_hash, files)).encode())
-    if figure in WITHOUT_METHODS:
+    if figure in OF_SCENES:
         contents.update(data.data_hash("synbokeh-mini").encode())
     return {
         "parameters": {"figure": figure, "methods": names, "smoke": False},

@@ -16,8 +16,10 @@ import pandas as pd
 from PIL import Image
 
 from bokehlib import study, tables
+from bokehlib.data import PUBLISHED, protocol
 from bokehlib.stamps import ROOT, agree, beside
 from bokehlib.stamps import stamp as stamp  # whoever writes scores finds it here
+from bokehlib.weightfiles import painter
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -78,7 +80,10 @@ def score_parameters(dataset: str, method: str, part: str, smoke: bool) -> dict[
     }
     if part not in wrong:
         raise ValueError(f"part is {part!r}; known: {', '.join(PARTS)}")
-    return {"dataset": dataset, "method": method, "smoke": smoke, **wrong[part]}
+    named = {"dataset": dataset, "method": method, "smoke": smoke} | protocol(dataset)
+    if method in study.METHODS and study.METHODS[method].paints:
+        named["inpainting"] = painter()
+    return named | wrong[part]
 
 
 def probe_parameters(probe: str, method: str, smoke: bool) -> dict[str, Any]:
@@ -230,6 +235,19 @@ def _check_rows(new: pd.DataFrame, dataset: str, method: str, part: str) -> None
         raise ValueError(f"{new.duplicated(KEY).sum()} rows repeat the key {', '.join(KEY)}")
 
 
+def read_fitted(root: Path = RESULTS) -> pd.DataFrame:
+    """How sets of `data.PUBLISHED` were measured, with `tables.FITTED_COLUMNS`, from the stamps."""
+    rows = []
+    for path in sorted(root.glob("scores/*/*.csv")):
+        dataset, method = path.parent.name, path.stem
+        if dataset in PUBLISHED:
+            found = read_stamp(dataset, method, root=root)
+            fitted = found.get("fitted", {})
+            numbers = (fitted.get("aperture"), fitted.get("crossed_ssim"), found.get("left_out"))
+            rows.append((dataset, method, *numbers))
+    return pd.DataFrame(rows, columns=tables.FITTED_COLUMNS).astype(tables.FITTED_KINDS)
+
+
 def read_speed(root: Path = RESULTS) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Rows of the GPU benchmark, with `tables.SPEED_COLUMNS`, and the stamp of each part of it.
 
@@ -285,9 +303,13 @@ def write_probe(
 
 
 def published(table: str = "") -> pd.DataFrame:
-    """The paper's numbers, of one table or of all: table, dataset, method, metric, value."""
+    """The paper's numbers, of one table or of all: table, dataset, method, metric, value.
+
+    A table with another set in the place of the authors' has the numbers of theirs.
+    """
     numbers = pd.read_csv(RESULTS / "published.csv")
-    return numbers[numbers["table"] == table].reset_index(drop=True) if table else numbers
+    theirs = numbers[numbers["table"] == table.removesuffix("_rebuilt")]
+    return theirs.reset_index(drop=True) if table else numbers
 
 
 def write_table(frame: pd.DataFrame, name: str, root: Path = RESULTS, note: str = "") -> str:

@@ -19,6 +19,11 @@ SWEPT = ("scatter", "bokehdiff-mini")  # of them, in the strips with a picture a
 SMOKE_WIDTH = 96  # px, of every picture in a smoke run
 SCENE = 16  # of synbokeh-mini, which Fig. S3 shows
 SHALLOW_SCENES, SHALLOW_LENS = (13, 19), 2  # of synbokeh-mini: no lamps; largest blur 15 px
+ABLATED_SCENES = (1, 20)  # of synbokeh-mini, under the same lens
+ABLATED = {  # recipe -> its first training
+    recipe: study.trained_name(recipe, 0)
+    for recipe in ("no_coc", "no_softmax_q", "no_occlusion", "full")
+}
 
 Cell = tuple[str, np.ndarray]  # title; (H, W, 3) or (H, W) in [0, 1]
 Box = tuple[float, float, float, float]  # left, top, right, bottom as shares of the picture
@@ -230,6 +235,32 @@ def _shallow_inputs(smoke: bool) -> Strip:
     return Strip("Inputs that are blurred already", note, rows)
 
 
+def _ablation(smoke: bool) -> Strip:
+    import torch
+
+    from bokehlib.datasets import load_dataset
+    from bokehlib.metrics import Measure
+
+    side, measure, rows = SMOKE_WIDTH if smoke else 384, Measure(networks=False), []
+    samples = [s for s in load_dataset("synbokeh-mini", smoke=smoke) if s.blur == SHALLOW_LENS]
+    for sample in samples[:1] if smoke else [samples[n] for n in ABLATED_SCENES]:
+        image, disparity, truth = (
+            part[..., :side] for part in (sample.image, sample.disparity, sample.target)
+        )
+        cells = [("all in focus", _small(image, 192))]
+        for recipe, name in ABLATED.items():
+            with torch.inference_mode():
+                picture = methods.load(name)(image, disparity, sample.lens)
+            title = f"{study.ABLATION_LABELS[recipe]} {measure(picture, truth)['psnr']:.1f}"
+            cells.append((title, _small(picture, 192)))
+        rows.append((sample.name, [*cells, ("truth", _small(truth, 192))]))
+    note = (
+        "Scenes of SYNBOKEH-mini, rendered by trainings of Table 2 (LoRA, the first seed). Numbers "
+        "are PSNR in dB against the truth."
+    )
+    return Strip("What PISA's parts change in the picture", note, rows)
+
+
 # --- All of them -----------------------------------------------------------------------------
 
 STRIPS: dict[str, Callable[[bool], Strip]] = {
@@ -239,10 +270,17 @@ STRIPS: dict[str, Callable[[bool], Strip]] = {
     "figS2_samples": _samples,
     "figS3_synthesis": _synthesis,
     "figS4_aperture_sweep": _aperture_sweep,
+    "figS9_ablation": _ablation,
     "shallow_inputs": _shallow_inputs,
 }
 LACKING = {
     "figS1_misalignment": "needs EBB! Val294, which is not part of this version",
-    "figS9_ablation": "needs the weights of Table 2's recipes, which are not part of this version",
 }
-WITHOUT_METHODS = ("figS2_samples", "figS3_synthesis")  # pictures of the benchmark itself
+OF_SCENES = ("figS2_samples", "figS3_synthesis", "figS9_ablation")  # not of photographs
+
+
+def methods_of(figure: str) -> list[str]:
+    """Names of the methods that render its pictures."""
+    if figure == "figS9_ablation":
+        return [*ABLATED.values()]
+    return [] if figure in OF_SCENES else shown_methods()

@@ -185,6 +185,8 @@ class Method:
     phrase: str  # what it is, in one phrase
     loader: str = ""  # "module:function", resolved on first use; "" = not part of this version
     weights: tuple[str, ...] = ()  # files in bokehlib/weights or BOKEHLIB_WEIGHTS
+    needs: tuple[str, ...] = ()  # packages beyond the library's own, as they are imported
+    paints: bool = False  # paints what is hidden: with LaMa where the user has it, else OpenCV
     published: str = ""  # the method's name in results/published.csv, "" if the paper has none
     colour: str = "#777777"  # in figures
 
@@ -216,17 +218,73 @@ METHODS = {
     "bokehdiff-sdxl": Method(
         "BokehDiff", "one-step diffusion with PISA on SDXL", published="BokehDiff"
     ),
-    "bokehme": Method("BokehMe", "classical and neural renderer", published="BokehMe"),
-    "mpib": Method("MPIB", "multi-plane images", published="MPIB"),
-    "drbokeh": Method("Dr.Bokeh", "two layers, occlusion-aware gather", published="Dr.Bokeh"),
+    "bokehme": Method(
+        "BokehMe",
+        "classical render, and a neural one where that is wrong: the published networks",
+        "bokehlib.baselines.bokehme:load",
+        weights=("bokehme_arnet.pth", "bokehme_iunet.pth"),
+        published="BokehMe",
+        colour="#7570b3",
+    ),
+    "mpib": Method(
+        "MPIB",
+        "32 planes, each blurred by its own disc: the published networks",
+        "bokehlib.baselines.mpib:load",
+        weights=("mpib_mpinet.pth", "mpib_aupnet.pth"),
+        needs=("cv2",),
+        paints=True,
+        published="MPIB",
+        colour="#e6ab02",
+    ),
+    "drbokeh": Method(
+        "Dr.Bokeh",
+        "two layers, occlusion-aware gather; matte from the disparity",
+        "bokehlib.baselines.drbokeh:load",
+        needs=("cv2",),
+        paints=True,
+        published="Dr.Bokeh",
+        colour="#1b9e77",
+    ),
     "deeplens": Method("DeepLens", "early end-to-end network", published="DeepLens"),
     "bokehme-finetuned": Method(
-        "BokehMe*", "the published weights, tuned on our data", published="BokehMe*"
+        "BokehMe*",
+        "the published weights, tuned on our data",
+        "bokehlib.baselines.bokehme:load",
+        weights=("bokehme-finetuned.safetensors",),
+        published="BokehMe*",
+        colour="#7570b3",
     ),
-    "bokehme-retrained": Method("BokehMe (retrained)", "from scratch on our data"),
-    "mpib-retrained": Method("MPIB (retrained)", "from scratch on our data"),
-    "deeplens-retrained": Method("DeepLens (retrained)", "from scratch on our data"),
-    "restormer-retrained": Method("Restormer*", "from scratch on our data", published="Restormer*"),
+    "bokehme-retrained": Method(
+        "BokehMe (retrained)",
+        "narrower ARNet and IUNet, from scratch on our data",
+        "bokehlib.baselines.bokehme:load",
+        weights=("bokehme-retrained.safetensors",),
+        colour="#a6a3d9",
+    ),
+    "mpib-retrained": Method(
+        "MPIB (retrained)",
+        "narrower MPINet and AUPNet, from scratch on our data",
+        "bokehlib.baselines.mpib:load",
+        weights=("mpib-retrained.safetensors",),
+        needs=("cv2",),
+        paints=True,
+        colour="#f0d27a",
+    ),
+    "deeplens-retrained": Method(
+        "DeepLens (retrained)",
+        "31 kernels for 31 features, guided up-sampling; from scratch on our data",
+        "bokehlib.baselines.deeplens:load",
+        weights=("deeplens-retrained.safetensors",),
+        colour="#e7298a",
+    ),
+    "restormer-retrained": Method(
+        "Restormer*",
+        "narrow Restormer that also gets disparity, focus and aperture; from scratch on our data",
+        "bokehlib.baselines.restormer:load",
+        weights=("restormer-retrained.safetensors",),
+        published="Restormer*",
+        colour="#66a61e",
+    ),
 }
 
 
@@ -331,7 +389,7 @@ EMBEDDED = (
     "bokehdiff-mini-paper",
     "bokehdiff-mini",
 )  # what runs on every machine
-_MINI_SCORES = tuple(Scores("synbokeh-mini", m) for m in EMBEDDED)
+_MINI_SCORES = tuple(Scores("synbokeh-mini", m) for m in (*EMBEDDED, "drbokeh"))
 _LORA_SCORES = tuple(  # whole U-Nets are too large to come with the study
     Scores("synbokeh-mini", name, optional=True)
     for name, recipe in TRAININGS.items()
@@ -339,6 +397,11 @@ _LORA_SCORES = tuple(  # whole U-Nets are too large to come with the study
 )
 _DISTURBED_SCORES = tuple(Scores("synbokeh-mini", m, perturbed=True) for m in EMBEDDED[1:])
 _STRIP = "46_picture_strips"
+
+
+def _held_by_others(*datasets: str) -> tuple[Scores, ...]:
+    """Scores of every method that is ready; the first set comes first: others borrow from it."""
+    return tuple(Scores(d, m, optional=m not in EMBEDDED) for d in datasets for m in METHODS)
 
 
 def _strip(figure: str) -> Artefact:
@@ -352,8 +415,19 @@ ARTEFACTS = {
     "radius_sweep": Artefact("47_radius", probes={"radius": EMBEDDED[1:]}),
     "in_focus": Artefact("49_in_focus", probes={"focus": EMBEDDED}),
     "fig6_focal_stack": _strip("fig6_focal_stack"),
-    "table1_quality": Artefact("40_quality_tables", {"table": "table1_quality"}),
-    "tableS1": Artefact("40_quality_tables", {"table": "tableS1"}),
+    "table1_quality": Artefact(
+        "40_quality_tables",
+        {"table": "table1_quality"},
+        _held_by_others("ebb_val294", "blb_level5"),
+    ),
+    "tableS1": Artefact(
+        "40_quality_tables",
+        {"table": "tableS1"},
+        _held_by_others("ebb_val294", "ebb_val294-original-borrowed", "ebb_val294-original"),
+    ),
+    "tableS2_rebuilt": Artefact(
+        "40_quality_tables", {"table": "tableS2_rebuilt"}, _held_by_others("synbokeh300")
+    ),
     "table2_ablation": Artefact("42_ablation_tables", {"table": "table2_ablation"}, _LORA_SCORES),
     "table2b_physics": Artefact("42_ablation_tables", {"table": "table2b_physics"}),
     "speed": Artefact("44_speed", {}, _MINI_SCORES),

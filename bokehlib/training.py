@@ -222,7 +222,7 @@ def smoke_run(recipe: Recipe, run_dir: Path) -> dict[str, torch.Tensor]:
 # --- Command line -----------------------------------------------------------------------------
 
 
-def _whole(least: int) -> Callable[[str], int]:
+def whole_number(least: int) -> Callable[[str], int]:
     """A whole number from `least` to what random numbers can be seeded with."""
 
     def number(text: str) -> int:
@@ -252,10 +252,10 @@ def command_line() -> argparse.ArgumentParser:
     parser.add_argument("--base", type=Path, metavar="FILE", help="prior; default: embedded")
     for name, least in (("steps", 1), ("batch-size", 1), ("seed", 0)):
         parser.add_argument(
-            f"--{name}", type=_whole(least), metavar="N", help="instead of the recipe's"
+            f"--{name}", type=whole_number(least), metavar="N", help="instead of the recipe's"
         )
     parser.add_argument(
-        "--slice-steps", type=_whole(1), metavar="N", help="at most so many in this call"
+        "--slice-steps", type=whole_number(1), metavar="N", help="at most so many in this call"
     )
     parser.add_argument("--compile", action="store_true", help="slow to start, faster steps")
     return parser

@@ -6,6 +6,7 @@ from pathlib import Path
 from bokehlib.errors import InputError
 
 EMBEDDED = Path(__file__).parent / "weights"
+LAMA = "big-lama.pt"  # what paints hidden backgrounds, if the user has it
 
 
 def find_weights(file: str) -> Path | None:
@@ -25,3 +26,8 @@ def need_weights(file: str) -> Path:
     if path is None:
         raise InputError(f"weights: {file} is neither in BOKEHLIB_WEIGHTS nor in bokehlib/weights")
     return path
+
+
+def painter() -> str:
+    """Who paints what a foreground hides, for the methods that need it: "LaMa" or "OpenCV"."""
+    return "LaMa" if find_weights(LAMA) else "OpenCV"

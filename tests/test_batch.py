@@ -10,6 +10,8 @@ import pytest
 from bokehlib import batch, data, methods, results, study
 from bokehlib.errors import InputError
 
+SCORED = [need.method for need in study.ARTEFACTS["tableS2"].scores]
+
 KERNEL = {"kernelspec": {"name": "python3", "language": "python", "display_name": "Python 3"}}
 
 
@@ -155,6 +157,8 @@ def test_a_fresh_clone_with_standing_scores_only_runs_reporters(made_up):
             leave_probe(made_up.root, probe, method)
         for part in results.PARTS:
             leave_stamp(made_up.root, "synbokeh-mini", method, part)
+    for need in {n for a in study.ARTEFACTS.values() for n in a.scores}:
+        leave_stamp(made_up.root, need.dataset, need.method, "exact")
     code, ran = reproduce(made_up)
     assert code == 0
     assert [notebook for notebook, _ in ran] == [a.notebook for a in study.ARTEFACTS.values()]
@@ -169,7 +173,7 @@ def test_missing_scores_are_measured_before_their_reporter_and_exact_before_pert
             for notebook in ("30_score", "31_score_perturbed", "31_score_perturbed")
         ],
         ("43_fig7_robustness", ""),
-        ("30_score", "input"),
+        *[("30_score", name) for name in SCORED if name not in study.EMBEDDED[1:]],
         ("40_quality_tables", ""),
     ]
     assert reproduce(made_up, "fig7_robustness")[1] == [("43_fig7_robustness", "")]
@@ -216,24 +220,24 @@ def test_new_weights_make_scores_fall_and_only_those(made_up, monkeypatch):
 
 
 def test_smoke_scores_do_not_stand_for_the_study(made_up):
-    for method in study.EMBEDDED:
+    for method in SCORED:
         leave_stamp(made_up.root, "synbokeh-mini", method, "exact", smoke=True)
     _, ran = reproduce(made_up, "tableS2")
-    assert len(ran) == len(study.EMBEDDED) + 1
+    assert len(ran) == len(SCORED) + 1
 
 
 def test_fresh_measures_all_again_and_says_beforehand_how_long(made_up, capsys):
     reproduce(made_up, "tableS2")
     capsys.readouterr()
     _, ran = reproduce(made_up, "tableS2", fresh=True)
-    assert [notebook for notebook, _ in ran] == ["30_score"] * 4 + ["40_quality_tables"]
+    assert [notebook for notebook, _ in ran] == ["30_score"] * len(SCORED) + ["40_quality_tables"]
     first = capsys.readouterr().out.splitlines()[0]
-    assert first == "measuring all again takes about 4 min, by the times in the stamps"
+    assert first == "measuring all again takes about 5 min, by the times in the stamps"
 
 
 def test_fresh_says_so_when_the_length_is_unknown(made_up, capsys):
     reproduce(made_up, "tableS2", fresh=True)
-    assert "4 runs of unknown length" in capsys.readouterr().out.splitlines()[0]
+    assert f"{len(SCORED)} runs of unknown length" in capsys.readouterr().out.splitlines()[0]
 
 
 def test_a_method_that_lacks_something_is_left_out_with_the_reason_once(
@@ -266,6 +270,25 @@ def test_a_data_set_that_is_not_here_is_left_out_with_the_reason(made_up, monkey
     assert "left out: synbokeh-mini is not here" in capsys.readouterr().out
 
 
+def test_a_published_set_that_is_not_here_is_one_line_for_all_methods(made_up, monkeypatch, capsys):
+    monkeypatch.setattr(data, "data_hash", lambda name: "")
+    code, ran = reproduce(made_up, "tableS1", "table1_quality")
+    assert (code, ran) == (0, [("40_quality_tables", "")] * 2)
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("left out")]
+    assert [line.split(":")[1] for line in lines] == [" ebb_val294", " blb_level5"]
+    assert all("to be had" in line for line in lines)
+
+
+def test_a_published_set_is_measured_by_its_own_worker_and_who_borrows_comes_later(made_up):
+    reproduce(made_up, "tableS1")
+    *runs, (last, _) = made_up.ran
+    assert last == "40_quality_tables"
+    assert {notebook for notebook, _ in runs} == {"35_score_published"}
+    sets = [p["dataset"] for _, p in runs if p["method"] == "scatter"]
+    assert sets == ["ebb_val294", "ebb_val294-original-borrowed", "ebb_val294-original"]
+    assert reproduce(made_up, "tableS1")[1] == [("40_quality_tables", "")]
+
+
 def test_a_failed_notebook_gives_a_clear_line_and_code_1_and_the_rest_still_runs(
     made_up, monkeypatch, capsys
 ):
@@ -284,7 +307,9 @@ def test_a_failed_notebook_gives_a_clear_line_and_code_1_and_the_rest_still_runs
     assert captured.err == (
         "FAILED 30_score input synbokeh-mini: ValueError: no (see input.failed.ipynb)\n"
     )
-    assert captured.out.splitlines()[-1].startswith("4 of 5 notebooks done")
+    assert captured.out.splitlines()[-1].startswith(
+        f"{len(SCORED)} of {len(SCORED) + 1} notebooks done"
+    )
 
 
 def test_an_unknown_table_is_refused_with_the_known_ones(made_up):
@@ -296,7 +321,9 @@ def test_an_unknown_table_is_refused_with_the_known_ones(made_up):
 def test_every_step_shows_its_place_and_the_time_left(made_up, capsys):
     reproduce(made_up, "tableS2")
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("[")]
-    assert [line.split()[0] for line in lines] == [f"[{n}/5]" for n in range(1, 6)]
+    assert [line.split()[0] for line in lines] == [
+        f"[{n + 1}/{len(SCORED) + 1}]" for n in range(len(SCORED) + 1)
+    ]
     assert all("left)" in line for line in lines)
 
 

@@ -111,7 +111,7 @@ BAD = {  # what is given -> words that the line must have: the argument, the fin
     "NaN aperture": (_arguments(aperture="nan"), "--aperture", "nan", "finite"),
     "aperture in words": (_arguments(aperture="wide"), "--aperture", "wide", "number"),
     "unknown method": (_arguments(method="magic"), "--method", "magic", "scatter"),
-    "method to come": (_arguments(method="mpib"), "--method", "not part of this", "scatter"),
+    "method to come": (_arguments(method="deeplens"), "--method", "not part of this", "scatter"),
     "seed of a half": (_arguments(seed="0.5"), "--seed", "0.5", "whole number"),
     "negative seed": (_arguments(seed="-1"), "--seed", "-1", "whole number"),
     "huge seed": (_arguments(seed="9" * 30), "--seed", "999", "whole number"),
@@ -312,10 +312,10 @@ def test_methods_are_listed_one_a_line_in_aligned_columns(capsys):
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == len(study.METHODS)
     columns = set()
-    for line, (name, method) in zip(lines, study.METHODS.items(), strict=True):
+    for line, name in zip(lines, study.METHODS, strict=True):
         state = methods.lacks(name) or "ready"
-        assert line.split() == [name, *state.split(), *method.phrase.split()]
-        columns.add((line.index(state, len(name)), line.rindex(method.phrase)))
+        assert line.split() == [name, *state.split(), *methods.phrase(name).split()]
+        columns.add((line.index(state, len(name)), line.rindex(methods.phrase(name))))
     assert len(columns) == 1
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from bokehlib import data
+from bokehlib import data, fingerprints
 from bokehlib.data import data_hash, manifest, photo_paths
 from bokehlib.datasets import FolderSet, _frozen_check, load_dataset, read_lenses, training_photos
 from bokehlib.errors import InputError
@@ -103,9 +103,9 @@ def test_a_picture_that_is_not_the_frozen_one_is_refused(frozen):
     image = frozen["scenes"][0]["images"]["image.png"]
     cell = np.array(image["thumb"], np.uint8).reshape(8, 8)
     pixels = np.repeat(np.kron(cell, np.ones((32, 48), np.uint8))[..., None], 3, 2)
-    assert benchmark.matches(pixels, image)
+    assert fingerprints.matches(pixels, image)
     pixels[:32, :48] += 3
-    assert not benchmark.matches(pixels, image)
+    assert not fingerprints.matches(pixels, image)
 
 
 def test_another_version_of_a_photograph_is_refused(frozen):
@@ -239,7 +239,10 @@ def test_disparity_of_another_size_is_brought_to_the_image(tmp_path):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("synbokeh", "'synbokeh': unknown; accepted: synbokeh-mini or folder:<path>"),
+        (
+            "synbokeh",
+            "'synbokeh': unknown; accepted: synbokeh-mini, ebb_val294, .* or folder:<path>",
+        ),
         ("ebb_val294", "ebb_val294: not here; accepted"),
         ("folder:/no/such/place", "found no such folder; accepted: one folder a scene"),
     ],

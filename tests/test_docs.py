@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from bokehlib import cli, prior, readme, study, train_refiner, training
+from bokehlib import cli, prior, readme, rivals, study, train_refiner, training
 from bokehlib.benchmark import __main__ as benchmark
 from bokehlib.optics import Lens, circle_of_confusion, token_radius
 from bokehlib.results import ROOT
@@ -26,6 +26,7 @@ LABELS = {
 PROGRAMS = {
     "bokehlib.benchmark": benchmark.command_line,
     "bokehlib.prior": prior.command_line,
+    "bokehlib.rivals": rivals.command_line,
     "bokehlib.train_refiner": train_refiner.command_line,
     "bokehlib.training": training.command_line,
 }

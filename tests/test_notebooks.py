@@ -3,6 +3,7 @@
 import ast
 import inspect
 
+import miniatures
 import nbformat
 import papermill
 import pytest
@@ -130,7 +131,11 @@ def test_a_reporter_imports_no_torch(path):
 @pytest.fixture(scope="module")
 def smoke_root(tmp_path_factory):
     """One folder for all: workers come first by their names, so reporters find their scores."""
-    return tmp_path_factory.mktemp("smoke")
+    with pytest.MonkeyPatch.context() as patch:
+        sets = tmp_path_factory.mktemp("data")
+        miniatures.write_ebb(sets / "ebb_val294")
+        patch.setenv("BOKEHLIB_DATA", str(sets))
+        yield tmp_path_factory.mktemp("smoke")
 
 
 @each_notebook

@@ -241,8 +241,8 @@ def test_every_published_method_is_one_that_the_study_knows():
 # --- Tables ----------------------------------------------------------------------------------
 
 
-def build(name, scores, benchmark=tables.NO_SPEED, focus=tables.NO_FOCUS):
-    return tables.build(name, scores, results.published(name), benchmark, focus)
+def build(name, scores, benchmark=tables.NO_SPEED, focus=tables.NO_FOCUS, fitted=tables.NO_FITTED):
+    return tables.build(name, scores, results.published(name), benchmark, focus, fitted)
 
 
 @pytest.mark.parametrize("name", TABLE_NAMES)
@@ -328,7 +328,9 @@ def test_committed_tables_follow_from_committed_scores(tmp_path, name):
     benchmark, stamp = results.read_speed()
     focus = results.read_probe("focus")
     notes = {"speed": tables.measured_on(stamp), "in_focus": tables.pictures_in(focus)}
-    frame = build(name, scores, benchmark, focus)
+    frame = build(name, scores, benchmark, focus, results.read_fitted())
+    if name in tables.QUALITY:
+        notes[name] = tables.not_measured(frame)
     results.write_table(frame, name, tmp_path, notes.get(name, ""))
     for suffix in (".csv", ".md", ".tex"):
         file = f"tables/{name}{suffix}"

@@ -6,7 +6,32 @@ import json
 from importlib.util import find_spec
 from pathlib import Path
 
+from bokehlib.data.published import (
+    BUILT,
+    PUBLISHED,
+    SEARCH_GRID,
+    SEARCH_RANGE,
+    SEARCH_STEPS,
+    absence,
+    find_published,
+    protocol,
+)
 from bokehlib.errors import InputError
+
+__all__ = [
+    "BUILT",
+    "PUBLISHED",
+    "SEARCH_GRID",
+    "SEARCH_RANGE",
+    "SEARCH_STEPS",
+    "absence",
+    "data_hash",
+    "file_hash",
+    "find_published",
+    "manifest",
+    "photo_paths",
+    "protocol",
+]
 
 HERE = Path(__file__).parent
 MANIFEST = HERE / "synbokeh-mini.json"
@@ -63,16 +88,21 @@ def data_hash(name: str) -> str:
     """Hash that changes when a data set does, without reading its pictures.
 
     Of `synbokeh-mini` the manifest's, of `folder:<path>` that of its files' names and sizes and
-    of every lens.json; "" for a set that is not here.
+    of every lens.json, of a published set that of its files' names and sizes and of every
+    lens.json, info.json and manifest.json; "" for a set that is not here.
     """
     if name == "synbokeh-mini":
         return file_hash(MANIFEST)
-    if not name.startswith(FOLDER):
-        return ""
-    root = Path(name.removeprefix(FOLDER))
+    if name in PUBLISHED:
+        found = find_published(name)
+        return _tree_hash(found, "**/*") if found else ""
+    return _tree_hash(Path(name.removeprefix(FOLDER)), "*/*") if name.startswith(FOLDER) else ""
+
+
+def _tree_hash(root: Path, pattern: str) -> str:
     digest = hashlib.sha256()
-    for path in sorted(p for p in root.glob("*/*") if p.is_file()):
+    for path in sorted(p for p in root.glob(pattern) if p.is_file()):
         digest.update(f"{path.relative_to(root).as_posix()} {path.stat().st_size}\n".encode())
-        if path.name == LENSES:
+        if path.name in (LENSES, "info.json", "manifest.json"):
             digest.update(path.read_bytes())
     return digest.hexdigest()

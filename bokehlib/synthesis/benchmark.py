@@ -5,11 +5,10 @@ of evaluation; a third of the scenes has lamps. Each scene is seen through four 
 largest blur is 4, 8, 15 and 26 px, focused on background and foreground in turn.
 """
 
-import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -20,10 +19,11 @@ from tqdm import tqdm
 
 from bokehlib.data import LENSES, MANIFEST, file_hash, photo_paths
 from bokehlib.errors import InputError
+from bokehlib.fingerprints import fingerprint, photo_hash
 from bokehlib.images import write_disparity, write_image
 from bokehlib.optics import Lens
 from bokehlib.synthesis.mattes import EVAL_FAMILIES, draw_cutouts
-from bokehlib.synthesis.photos import Crop
+from bokehlib.synthesis.photos import Crop, upload
 from bokehlib.synthesis.planes import Layers, lens_points, lens_points_needed, to_display
 from bokehlib.synthesis.scenes import Foreground, Scene, Synthesiser
 
@@ -34,14 +34,7 @@ RADII = (4.0, 8.0, 15.0, 26.0)  # px, largest blur of each lens
 SCENES = 24
 SEED = 20
 EACH = 12  # cut-outs of each family
-THUMB = 8  # cells along a side of the thumbnails
 FOREGROUND_SHARE = (0.08, 0.6)  # of a scene's pixels
-
-
-def photo_hash(pixels: np.ndarray) -> str:
-    """SHA-256 of a decoded picture (H, W, 3) uint8."""
-    shape = "x".join(map(str, pixels.shape))
-    return hashlib.sha256(shape.encode() + np.ascontiguousarray(pixels).tobytes()).hexdigest()
 
 
 def read_photo(path: Path) -> np.ndarray:
@@ -57,15 +50,6 @@ def synthesiser(device: torch.device | str = "cpu") -> Synthesiser:
     ]
     cutouts = [draw_cutouts(EVAL_FAMILIES, EACH, SEED)]
     return Synthesiser(photos, cutouts, SIZE, MARGIN, device, max_radius=max(RADII))
-
-
-def thumbnail(pixels: np.ndarray) -> list[int]:
-    """Mean grey levels (0 to 255) of an 8 x 8 grid over an 8- or 16-bit picture, row-major."""
-    scale = 257 if pixels.dtype == np.uint16 else 1
-    grey = pixels.reshape(*pixels.shape[:2], -1).mean(2, dtype=np.float64) / scale
-    height, width = (n // THUMB for n in grey.shape)
-    cells = grey[: height * THUMB, : width * THUMB].reshape(THUMB, height, THUMB, width)
-    return np.rint(cells.mean((1, 3))).astype(int).ravel().tolist()
 
 
 def scene_from(numbers: dict) -> Scene:
@@ -85,16 +69,19 @@ def scene_from(numbers: dict) -> Scene:
     )
 
 
-def render(layers: Layers, lenses: Iterable[dict], rotation: float) -> dict[str, np.ndarray]:
+def render(
+    layers: Layers, lenses: Iterable[dict], rotation: float, radii: Sequence[float] = RADII
+) -> dict[str, np.ndarray]:
     """The files of a scene: image.png, disparity.png and a target for each lens."""
 
     def levels(image: torch.Tensor) -> np.ndarray:
-        return (image[0].permute(1, 2, 0) * 255).round().to(torch.uint8).numpy()
+        return (image[0].permute(1, 2, 0) * 255).round().to(torch.uint8).cpu().numpy()
 
-    disparity = (layers.disparity()[0, 0] * 65535).round().numpy().astype(np.uint16)
+    disparity = (layers.disparity()[0, 0] * 65535).round().cpu().numpy().astype(np.uint16)
     files = {"image.png": levels(to_display(layers.sharp())), "disparity.png": disparity}
-    for radius, lens in zip(RADII, lenses, strict=True):
-        points = lens_points(lens_points_needed(radius), torch.tensor([rotation]))
+    turned = torch.tensor([rotation], device=layers.textures.device)
+    for radius, lens in zip(radii, lenses, strict=True):
+        points = lens_points(lens_points_needed(radius), turned)
         light = layers.render(Lens(lens["focus_disparity"], lens["aperture"]), points)
         files[lens["target"]] = levels(to_display(light))
     return files
@@ -109,7 +96,7 @@ def build(manifest: dict, root: Path, names: Iterable[str]) -> None:
     Raises:
         InputError: if an installed photograph is not the one that the manifest was made from.
     """
-    missing = [s for s in manifest["scenes"] if s["name"] in names and not _stands(root, s)]
+    missing = [s for s in manifest["scenes"] if s["name"] in names and not stands(root, s)]
     if not missing:
         return
     _check_photos(manifest)
@@ -135,7 +122,8 @@ def save(folder: Path, files: dict[str, np.ndarray], lenses: list[dict]) -> None
     os.replace(temporary, folder)
 
 
-def _stands(root: Path, entry: dict) -> bool:
+def stands(root: Path, entry: dict) -> bool:
+    """Whether the folder of a manifest's scene is complete."""
     folder = root / entry["name"]
     if not all((folder / name).is_file() for name in entry["images"]):
         return False
@@ -153,18 +141,6 @@ def _check_photos(manifest: dict) -> None:
             )
 
 
-def _pixel_hash(pixels: np.ndarray) -> str:
-    return hashlib.sha256(np.ascontiguousarray(pixels).tobytes()).hexdigest()
-
-
-def matches(pixels: np.ndarray, frozen: dict) -> bool:
-    """Whether a picture is the frozen one, up to a level's rounding on another machine."""
-    if _pixel_hash(pixels) == frozen["sha256"]:
-        return True
-    off = np.abs(np.array(thumbnail(pixels)) - np.array(frozen["thumb"]))
-    return int(off.max()) <= 1
-
-
 # --- Freezing -----------------------------------------------------------------------------------
 
 
@@ -176,7 +152,7 @@ def freeze(root: Path, path: Path = MANIFEST) -> dict:
         name, scene = f"scene_{number:02d}", maker.draw(SEED, n)
         with torch.no_grad():
             layers = maker.layers([scene])
-            lenses = [_lens(layers, scene, number, blur) for blur in range(len(RADII))]
+            lenses = [lens_of(layers, scene, number, blur) for blur in range(len(RADII))]
             files = render(layers, lenses, scene.rotation)
         save(root / name, files, lenses)
         clipped += bool(layers.sharp().max() > 1)
@@ -184,7 +160,7 @@ def freeze(root: Path, path: Path = MANIFEST) -> dict:
             off = np.abs(files["disparity.png"] / 65535 - lens["focus_disparity"])
             radius = np.minimum(np.rint(lens["aperture"] * off).astype(int), len(histogram) - 1)
             histogram += np.bincount(radius.ravel(), minlength=len(histogram))
-        images = {file: _fingerprint(pixels) for file, pixels in files.items()}
+        images = {file: fingerprint(pixels) for file, pixels in files.items()}
         drawn = asdict(scene)
         scenes.append({"name": name, "n": n, "scene": drawn, "lens": lenses, "images": images})
     photos = [
@@ -201,12 +177,8 @@ def freeze(root: Path, path: Path = MANIFEST) -> dict:
         "blur_histogram": histogram.tolist(),
         "scenes": scenes,
     }
-    path.write_text(_compact(manifest), encoding="utf-8", newline="\n")
+    path.write_text(compact(manifest), encoding="utf-8", newline="\n")
     return manifest
-
-
-def _fingerprint(pixels: np.ndarray) -> dict:
-    return {"sha256": _pixel_hash(pixels), "thumb": thumbnail(pixels)}
 
 
 def choose(maker: Synthesiser) -> list[int]:
@@ -226,19 +198,27 @@ def choose(maker: Synthesiser) -> list[int]:
             continue
         if scene.foregrounds[0].cutout % len(EVAL_FAMILIES) != place % len(EVAL_FAMILIES):
             continue
-        seen = maker.layers([scene]).visible().mean((0, 2, 3))[1:]
-        low, high = FOREGROUND_SHARE
-        if low < seen.sum() < high and seen.min() > low / 4:
+        if suits(maker.layers([scene])):
             chosen.append(n)
             backgrounds.append(scene.background.photo)
     return chosen
 
 
-def _lens(layers: Layers, scene: Scene, number: int, blur: int) -> dict:
+def suits(layers: Layers) -> bool:
+    """Whether a scene's foregrounds cover neither too little nor too much."""
+    seen = layers.visible().mean((0, 2, 3))[1:]
+    low, high = FOREGROUND_SHARE
+    return bool(low < seen.sum() < high and seen.min() > low / 4)
+
+
+def lens_of(
+    layers: Layers, scene: Scene, number: int, blur: int, radii: Sequence[float] = RADII
+) -> dict:
     """Lens `blur` of a scene: the parity of scene and lens decides what it is focused on."""
     front = 1 + (number // 2) % len(scene.foregrounds)
-    focus = layers.focus_on(torch.tensor([front if (number + blur) % 2 else 0]))
-    aperture = RADII[blur] / layers.largest_blur(focus)
+    chosen = front if (number + blur) % 2 else 0
+    focus = layers.focus_on(upload([chosen], layers.textures.device).long())
+    aperture = radii[blur] / layers.largest_blur(focus)
     return {
         "target": f"bokeh_{blur}.png",
         "focus_disparity": round(focus.item(), 6),
@@ -246,7 +226,7 @@ def _lens(layers: Layers, scene: Scene, number: int, blur: int) -> dict:
     }
 
 
-def _compact(manifest: dict) -> str:
+def compact(manifest: dict) -> str:
     """JSON with a line for every scene and photograph, so that a diff shows what changed."""
     lines = []
     for key, value in manifest.items():

@@ -90,18 +90,8 @@ def load_cutouts(folder: str | Path, device: torch.device | str = "cpu") -> Cuto
     Raises:
         InputError: if the folder has no picture with an alpha channel.
     """
-    from PIL import Image
-
-    bank = []
-    for file in sorted(Path(folder).glob("*")):
-        if file.suffix.lower() not in EXTENSIONS:
-            continue
-        with Image.open(file) as picture:
-            if "A" not in picture.getbands() and "transparency" not in picture.info:
-                continue
-            rgba = torch.from_numpy(np.array(picture.convert("RGBA"))).permute(2, 0, 1)
-        if (rgba[3] > 0).any():
-            bank.append(_fit(rgba.to(device)))
+    read = (read_cutout(file, device=device) for file in sorted(Path(folder).glob("*")))
+    bank = [cutout for cutout in read if cutout is not None]
     if not bank:
         raise InputError(
             f"cutouts {folder}: found no picture with transparency; "
@@ -110,18 +100,33 @@ def load_cutouts(folder: str | Path, device: torch.device | str = "cpu") -> Cuto
     return Cutouts(torch.stack(bank), torch.ones(len(bank), dtype=torch.bool, device=device))
 
 
-def _fit(rgba: torch.Tensor) -> torch.Tensor:
-    """Crop (4, H, W) uint8 to its alpha box, scale its long side to 256 px, centre it."""
+def read_cutout(
+    file: Path, side: int = SIDE, device: torch.device | str = "cpu"
+) -> torch.Tensor | None:
+    """An RGBA file as (4, side, side) uint8, as in `load_cutouts`; None for anything else."""
+    from PIL import Image
+
+    if file.suffix.lower() not in EXTENSIONS:
+        return None
+    with Image.open(file) as picture:
+        if "A" not in picture.getbands() and "transparency" not in picture.info:
+            return None
+        rgba = torch.from_numpy(np.array(picture.convert("RGBA"))).permute(2, 0, 1)
+    return _fit(rgba.to(device), side) if (rgba[3] > 0).any() else None
+
+
+def _fit(rgba: torch.Tensor, side: int) -> torch.Tensor:
+    """Crop (4, H, W) uint8 to its alpha box, scale its long side to `side`, centre it."""
     rows, columns = ((rgba[3] > 0).any(axis).nonzero() for axis in (1, 0))
     box = rgba[:, rows.min() : rows.max() + 1, columns.min() : columns.max() + 1].float()[None]
-    scale = SIDE / max(box.shape[-2:])
+    scale = side / max(box.shape[-2:])
     size = [max(1, round(n * scale)) for n in box.shape[-2:]]
     # weighted by alpha, so that the colour of what cannot be seen does not leak into the edge
     box = torch.cat([box[:, :3] * box[:, 3:], box[:, 3:]], 1)
     box = F.interpolate(box, size=size, mode="bilinear", antialias=True)
     box = torch.cat([box[:, :3] / box[:, 3:].clamp(min=1e-3), box[:, 3:]], 1)
-    top, left = ((SIDE - n) // 2 for n in size)
-    box = F.pad(box, (left, SIDE - size[1] - left, top, SIDE - size[0] - top))
+    top, left = ((side - n) // 2 for n in size)
+    box = F.pad(box, (left, side - size[1] - left, top, side - size[0] - top))
     return box[0].clamp(0, 255).round().to(torch.uint8)
 
 

@@ -11,7 +11,14 @@ import pandas as pd
 from bokehlib.tables.ablation_tables import PHYSICS, ablation, physics
 from bokehlib.tables.claims_table import claims
 from bokehlib.tables.in_focus_table import NO_FOCUS, in_focus, pictures_in
-from bokehlib.tables.quality_tables import QUALITY, quality
+from bokehlib.tables.quality_tables import (
+    FITTED_COLUMNS,
+    FITTED_KINDS,
+    NO_FITTED,
+    QUALITY,
+    not_measured,
+    quality,
+)
 from bokehlib.tables.speed_table import (
     NO_SPEED,
     SPEED_COLUMNS,
@@ -25,9 +32,13 @@ from bokehlib.tables.text import CAPTIONS, WORDS, display, latex, markdown
 
 __all__ = [
     "CAPTIONS",
+    "FITTED_COLUMNS",
+    "FITTED_KINDS",
+    "NO_FITTED",
     "NO_FOCUS",
     "NO_SPEED",
     "PHYSICS",
+    "QUALITY",
     "SPEED_COLUMNS",
     "SPEED_KEY",
     "SPEED_KINDS",
@@ -41,6 +52,7 @@ __all__ = [
     "latex",
     "markdown",
     "measured_on",
+    "not_measured",
     "physics",
     "pictures_in",
     "quality",
@@ -54,6 +66,7 @@ def build(
     published: pd.DataFrame,
     benchmark: pd.DataFrame = NO_SPEED,
     focus: pd.DataFrame = NO_FOCUS,
+    fitted: pd.DataFrame = NO_FITTED,
 ) -> pd.DataFrame:
     """The table of that name: see `quality`, `ablation`, `physics`, `claims`, `in_focus`, `speed`.
 
@@ -61,7 +74,7 @@ def build(
         KeyError: unknown table.
     """
     if name in QUALITY:
-        return quality(name, scores, published)
+        return quality(name, scores, published, fitted)
     if name == "table2_ablation":
         return ablation(scores, published)
     if name == "table2b_physics":

@@ -43,9 +43,11 @@ def ablation(scores: pd.DataFrame, published: pd.DataFrame) -> pd.DataFrame:
 
 
 def physics(scores: pd.DataFrame) -> pd.DataFrame:
-    """Table 2b: plain attention, then PISA's parts one by one, in the blocks of `ablation`."""
+    """Table 2b: plain attention, then PISA's parts one by one, in the blocks that were trained."""
+    trainings = _trainings(scores, PHYSICS)
+    trained = {tuned: rows for tuned, rows in trainings.items() if not rows.empty}
     blocks = []
-    for tuned, rows in _trainings(scores, PHYSICS).items():
+    for tuned, rows in (trained or trainings).items():
         block = means(rows, PHYSICS).drop(columns="seconds").reset_index(drop=True)
         blocks.append(_finished(block, tuned, PHYSICS, rows, COMPLETE_PHYSICS))
     return pd.concat(blocks, ignore_index=True)

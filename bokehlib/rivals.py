@@ -1,0 +1,134 @@
+"""Training a rival on the pairs, with the losses and for the steps of the embedded default.
+
+accelerate launch -m bokehlib.rivals deeplens-retrained --photos FOLDER --run results/runs/deeplens
+"""
+
+import argparse
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate.utils import set_seed
+
+from bokehlib import loop
+from bokehlib.backbones import lpips_network
+from bokehlib.baselines import trained
+from bokehlib.datasets import training_photos
+from bokehlib.errors import InputError, Parser, run_command
+from bokehlib.losses import BokehLoss
+from bokehlib.study import MINI, Recipe
+from bokehlib.synthesis import Batch
+from bokehlib.training import pair_stream, whole_number
+
+
+def train(
+    name: str,
+    run_dir: Path,
+    slice_steps: int | None = None,
+    *,
+    photos: Path | None = None,
+    recipe: Recipe = MINI,
+    paper_width: bool = False,
+    batch: Callable[[int], Batch] | None = None,
+    perceptual: torch.nn.Module | None = None,
+) -> dict[str, torch.Tensor]:
+    """Train a rival's network, in a resumable slice; in bfloat16 on a GPU.
+
+    Args:
+        name: one of `trained.trainable()`.
+        run_dir: checkpoints, loss curve and `<name>.safetensors`; a run there is gone on with.
+        slice_steps: at most so many steps in this call; None = to the end.
+        photos: folder of training photographs; needed unless `batch` is given.
+        recipe: its pairs, steps, learning rate, weights of the losses and seed count.
+        paper_width: the published width instead of the embedded file's.
+        batch: step -> pairs; None = scenes synthesised from `photos`.
+        perceptual: LPIPS network; None = `recipe.perceptual_net` where its weight is not 0.
+
+    Returns:
+        The averaged trained parameters by name.
+
+    Raises:
+        InputError: no photographs were given, published weights to start from are missing, or the
+            recipe asks for a loss term that cannot be computed.
+    """
+    device = loop.device()
+    if recipe.weights.perceptual and perceptual is None:
+        perceptual = lpips_network(recipe.perceptual_net)
+    loss = BokehLoss(recipe.weights, perceptual).to(device)
+    if batch is None:
+        if photos is None:
+            raise InputError("photos: none given; accepted: a folder of training photographs")
+        batch = pair_stream(recipe, training_photos([photos]), photos, device)
+    set_seed(recipe.seed)
+    network = trained.maker(name)(name, paper_width).to(device)
+
+    def terms(module: torch.nn.Module, step: int) -> dict[str, torch.Tensor]:
+        pair = batch(step)
+        predicted = module(pair.image, pair.disparity, pair.lens)
+        return loss(*(2 * x - 1 for x in (predicted.float(), pair.target, pair.image)))
+
+    schedule = loop.Schedule(
+        steps=recipe.steps,
+        learning_rate=recipe.learning_rate,
+        warmup_steps=recipe.warmup_steps,
+        mixed_precision="bf16" if device == "cuda" else "no",
+    )
+    averaged = loop.run(network, terms, schedule, run_dir, slice_steps)
+    note = {
+        "steps": json.loads((run_dir / "progress.json").read_text())["steps"],
+        "batch_size": recipe.batch_size,
+        "seed": recipe.seed,
+    }
+    trained.save(averaged, run_dir / trained.weight_file(name), name, paper_width, note)
+    return averaged
+
+
+# --- Command line -----------------------------------------------------------------------------
+
+
+def _rival(name: str) -> str:
+    known = trained.trainable()
+    if name not in known:
+        raise argparse.ArgumentTypeError(f"found {name!r}; accepted: {', '.join(known)}")
+    return name
+
+
+def command_line() -> argparse.ArgumentParser:
+    """The options of the command line."""
+    parser = Parser(prog="bokehlib.rivals", allow_abbrev=False)
+    parser.add_argument("method", type=_rival, metavar="METHOD")
+    folder: dict[str, Any] = {"type": Path, "metavar": "FOLDER"}
+    parser.add_argument("--photos", required=True, **folder, help="of training photographs")
+    parser.add_argument("--run", required=True, **folder, help="of this run, new or to go on with")
+    for name, least in (("steps", 1), ("batch-size", 1), ("seed", 0)):
+        parser.add_argument(
+            f"--{name}", type=whole_number(least), metavar="N", help="instead of the default's"
+        )
+    parser.add_argument(
+        "--slice-steps", type=whole_number(1), metavar="N", help="at most so many in this call"
+    )
+    parser.add_argument("--paper-width", action="store_true", help="the published width")
+    return parser
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Command line: one slice of one rival."""
+    given = command_line().parse_args(argv)
+    if given.run.exists() and not given.run.is_dir():
+        raise InputError(f"--run: found {given.run}, not a folder; accepted: a folder")
+    instead = {name: getattr(given, name) for name in ("steps", "batch_size", "seed")}
+    train(
+        given.method,
+        given.run,
+        given.slice_steps,
+        photos=given.photos,
+        recipe=replace(MINI, **{k: v for k, v in instead.items() if v is not None}),
+        paper_width=given.paper_width,
+    )
+
+
+if __name__ == "__main__":
+    raise SystemExit(run_command(main))
