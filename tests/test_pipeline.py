@@ -323,7 +323,7 @@ def test_progress_is_not_shown_where_nobody_looks(capsys):
 @torch.inference_mode()
 def test_the_embedded_model_renders_a_photograph_in_tiles_without_seams():
     """Group norms average over a tile instead of the image, so the two differ a little."""
-    base, adapter = (need_weights(file) for file in METHODS["bokehdiff-mini"].weights)
+    base, adapter, _ = (need_weights(file) for file in METHODS["bokehdiff-mini"].weights)
     pipeline = mini.load_base(base, mini.recipe_of(adapter))
     mini.load_adapter(pipeline, adapter)
     photo = images.read_image(data.photo_paths()["photos/ColorfulCups.webp"])[-192:, 200:600]
