@@ -8,7 +8,6 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from accelerate.utils import set_seed
@@ -21,7 +20,9 @@ from bokehlib.errors import InputError, Parser, run_command
 from bokehlib.losses import BokehLoss
 from bokehlib.study import MINI, Recipe
 from bokehlib.synthesis import Batch
-from bokehlib.training import pair_stream, whole_number
+from bokehlib.training import add_run_options, asked_for, pair_stream
+
+RECIPE = replace(MINI, refined=False)  # a rival renders from the disparity as it is
 
 
 def train(
@@ -30,7 +31,7 @@ def train(
     slice_steps: int | None = None,
     *,
     photos: Path | None = None,
-    recipe: Recipe = MINI,
+    recipe: Recipe = RECIPE,
     paper_width: bool = False,
     batch: Callable[[int], Batch] | None = None,
     perceptual: torch.nn.Module | None = None,
@@ -100,16 +101,7 @@ def command_line() -> argparse.ArgumentParser:
     """The options of the command line."""
     parser = Parser(prog="bokehlib.rivals", allow_abbrev=False)
     parser.add_argument("method", type=_rival, metavar="METHOD")
-    folder: dict[str, Any] = {"type": Path, "metavar": "FOLDER"}
-    parser.add_argument("--photos", required=True, **folder, help="of training photographs")
-    parser.add_argument("--run", required=True, **folder, help="of this run, new or to go on with")
-    for name, least in (("steps", 1), ("batch-size", 1), ("seed", 0)):
-        parser.add_argument(
-            f"--{name}", type=whole_number(least), metavar="N", help="instead of the default's"
-        )
-    parser.add_argument(
-        "--slice-steps", type=whole_number(1), metavar="N", help="at most so many in this call"
-    )
+    add_run_options(parser, "the default's")
     parser.add_argument("--paper-width", action="store_true", help="the published width")
     return parser
 
@@ -117,15 +109,12 @@ def command_line() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> None:
     """Command line: one slice of one rival."""
     given = command_line().parse_args(argv)
-    if given.run.exists() and not given.run.is_dir():
-        raise InputError(f"--run: found {given.run}, not a folder; accepted: a folder")
-    instead = {name: getattr(given, name) for name in ("steps", "batch_size", "seed")}
     train(
         given.method,
         given.run,
         given.slice_steps,
         photos=given.photos,
-        recipe=replace(MINI, **{k: v for k, v in instead.items() if v is not None}),
+        recipe=asked_for(given, RECIPE),
         paper_width=given.paper_width,
     )
 

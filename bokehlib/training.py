@@ -222,7 +222,7 @@ def smoke_run(recipe: Recipe, run_dir: Path) -> dict[str, torch.Tensor]:
 # --- Command line -----------------------------------------------------------------------------
 
 
-def whole_number(least: int) -> Callable[[str], int]:
+def _whole_number(least: int) -> Callable[[str], int]:
     """A whole number from `least` to what random numbers can be seeded with."""
 
     def number(text: str) -> int:
@@ -242,21 +242,43 @@ def _recipe(name: str) -> Recipe:
     return known[name]
 
 
-def command_line() -> argparse.ArgumentParser:
-    """The options of the command line."""
-    parser = Parser(prog="bokehlib.training", allow_abbrev=False)
+def add_run_options(parser: argparse.ArgumentParser, whose: str) -> None:
+    """The options that every training on pairs has.
+
+    Args:
+        parser: gets them.
+        whose: steps, batch size and seed hold where none is given, e.g. "the recipe's".
+    """
     folder: dict[str, Any] = {"type": Path, "metavar": "FOLDER"}
     parser.add_argument("--photos", required=True, **folder, help="of training photographs")
     parser.add_argument("--run", required=True, **folder, help="of this run, new or to go on with")
-    parser.add_argument("--recipe", type=_recipe, default="mini", metavar="NAME")
-    parser.add_argument("--base", type=Path, metavar="FILE", help="prior; default: embedded")
     for name, least in (("steps", 1), ("batch-size", 1), ("seed", 0)):
         parser.add_argument(
-            f"--{name}", type=whole_number(least), metavar="N", help="instead of the recipe's"
+            f"--{name}", type=_whole_number(least), metavar="N", help=f"instead of {whose}"
         )
     parser.add_argument(
-        "--slice-steps", type=whole_number(1), metavar="N", help="at most so many in this call"
+        "--slice-steps", type=_whole_number(1), metavar="N", help="at most so many in this call"
     )
+
+
+def asked_for(given: argparse.Namespace, recipe: Recipe) -> Recipe:
+    """The recipe with what the options of `add_run_options` put in its place.
+
+    Raises:
+        InputError: the run folder is a file.
+    """
+    if given.run.exists() and not given.run.is_dir():
+        raise InputError(f"--run: found {given.run}, not a folder; accepted: a folder")
+    instead = {name: getattr(given, name) for name in ("steps", "batch_size", "seed")}
+    return replace(recipe, **{k: v for k, v in instead.items() if v is not None})
+
+
+def command_line() -> argparse.ArgumentParser:
+    """The options of the command line."""
+    parser = Parser(prog="bokehlib.training", allow_abbrev=False)
+    add_run_options(parser, "the recipe's")
+    parser.add_argument("--recipe", type=_recipe, default="mini", metavar="NAME")
+    parser.add_argument("--base", type=Path, metavar="FILE", help="prior; default: embedded")
     parser.add_argument("--compile", action="store_true", help="slow to start, faster steps")
     return parser
 
@@ -266,10 +288,7 @@ def main(argv: list[str] | None = None) -> None:
     given = command_line().parse_args(argv)
     if given.base and not given.base.is_file():
         raise InputError(f"--base: found no file {given.base}; accepted: a prior's weight file")
-    if given.run.exists() and not given.run.is_dir():
-        raise InputError(f"--run: found {given.run}, not a folder; accepted: a folder")
-    instead = {name: getattr(given, name) for name in ("steps", "batch_size", "seed")}
-    recipe = replace(given.recipe, **{k: v for k, v in instead.items() if v is not None})
+    recipe = asked_for(given, given.recipe)
     train(
         recipe,
         given.run,

@@ -195,7 +195,7 @@ def test_steps_batch_size_and_seed_override_the_default_recipe(tmp_path, monkeyp
     rivals.main([*words.split(), str(tmp_path)])
     ((name, how),) = asked
     assert name == "restormer-retrained"
-    assert how["recipe"] == replace(MINI, steps=3, batch_size=4, seed=5)
+    assert how["recipe"] == replace(rivals.RECIPE, steps=3, batch_size=4, seed=5)
     assert how["paper_width"]
 
 
