@@ -49,6 +49,11 @@ def generator(device: torch.device | str, seed: int, step: int) -> torch.Generat
     return torch.Generator(device).manual_seed(seed * 1_000_003 + step)
 
 
+def steps_done(run_dir: Path) -> int:
+    """How many steps the last checkpoint of a run holds."""
+    return json.loads((run_dir / "progress.json").read_text())["steps"]
+
+
 Terms = Callable[[torch.nn.Module, int], dict[str, torch.Tensor]]
 
 

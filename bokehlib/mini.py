@@ -4,7 +4,6 @@ One base file holds autoencoder, U-Net and their configurations; one adapter fil
 what that recipe trained and, as metadata, the recipe itself. Both are fp16 safetensors.
 """
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -12,10 +11,8 @@ from typing import Any
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from peft import LoraConfig
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 
-from bokehlib import refiner
+from bokehlib import refiner, tensorfiles
 from bokehlib.assembly import BEYOND_THE_PAPER, assemble
 from bokehlib.errors import InputError
 from bokehlib.optics import Lens
@@ -169,12 +166,12 @@ def trained(pipeline: BokehPipeline) -> dict[str, torch.nn.Parameter]:
 def save_base(pipeline: BokehPipeline, path: Path, note: dict[str, Any]) -> None:
     """Write autoencoder and U-Net as fp16 with their configurations and a training note."""
     tensors = {
-        f"{part}.{name}": value.detach().half().contiguous().cpu()
+        f"{part}.{name}": value
         for part, module in (("vae", pipeline.vae), ("unet", pipeline.unet))
         for name, value in module.state_dict().items()
     }
     configs = {"vae": dict(pipeline.vae.config), "unet": dict(pipeline.unet.config)}
-    _save(tensors, path, {"configs": configs, "note": note})
+    tensorfiles.write(tensors, path, {"configs": configs, "note": note})
 
 
 def load_base(path: Path, recipe: Recipe | None = None) -> BokehPipeline:
@@ -183,7 +180,7 @@ def load_base(path: Path, recipe: Recipe | None = None) -> BokehPipeline:
     Raises:
         InputError: if the file's tensors do not fit its own configuration.
     """
-    tensors, metadata = _load(path)
+    tensors, metadata = tensorfiles.read(path)
     vae = AutoencoderKL.from_config(metadata["configs"]["vae"])
     unet = UNet2DConditionModel.from_config(metadata["configs"]["unet"])
     try:
@@ -198,8 +195,7 @@ def save_adapter(
     values: dict[str, torch.Tensor], recipe: Recipe, path: Path, note: dict[str, Any]
 ) -> None:
     """Write what a recipe trained as fp16, with the recipe and a training note inside."""
-    tensors = {name: value.detach().half().contiguous().cpu() for name, value in values.items()}
-    _save(tensors, path, {"recipe": asdict(recipe), "note": note})
+    tensorfiles.write(values, path, {"recipe": asdict(recipe), "note": note})
 
 
 def load_adapter(pipeline: BokehPipeline, path: Path) -> None:
@@ -208,7 +204,7 @@ def load_adapter(pipeline: BokehPipeline, path: Path) -> None:
     Raises:
         InputError: if names or shapes differ from what its recipe trains.
     """
-    tensors, metadata = _load(path)
+    tensors, metadata = tensorfiles.read(path)
     add_adapters(pipeline, recipe_from(metadata["recipe"]))
     wanted = trained(pipeline)
     if tensors.keys() != wanted.keys():
@@ -239,27 +235,11 @@ def recipe_from(values: dict[str, Any]) -> Recipe:
 
 def recipe_of(path: Path) -> Recipe:
     """The recipe that an adapter file was trained with."""
-    return recipe_from(_load(path)[1]["recipe"])
+    return recipe_from(tensorfiles.read(path)[1]["recipe"])
 
 
 def _part(tensors, prefix: str):
     return {k.removeprefix(prefix + "."): v for k, v in tensors.items() if k.startswith(prefix)}
-
-
-def _save(tensors, path: Path, metadata: dict[str, Any]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".part")
-    save_file(tensors, partial, {k: json.dumps(v, sort_keys=True) for k, v in metadata.items()})
-    partial.replace(path)
-
-
-def _load(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-    try:
-        with safe_open(path, "pt") as file:
-            tensors = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118
-            return tensors, {k: json.loads(v) for k, v in (file.metadata() or {}).items()}
-    except SafetensorError as error:
-        raise InputError(f"{path}: {error}; accepted: a safetensors file") from error
 
 
 # --- The method -------------------------------------------------------------------------------

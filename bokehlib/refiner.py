@@ -11,13 +11,12 @@ so the result never leaves the range of what stands around and a constant map st
 
 import itertools
 from collections.abc import Iterator
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from bokehlib import tensorfiles
 from bokehlib.weightfiles import need_weights
 
 WEIGHTS = "refiner.safetensors"
@@ -114,18 +113,12 @@ def neighbours(disparity: Tensor) -> Iterator[Tensor]:
         yield padded[..., reach + y :, reach + x :][..., :height, :width]
 
 
-def save(refiner_values: dict[str, Tensor], path: Path, note: dict[str, str]) -> None:
-    """Write parameters by name as fp16."""
-    tensors = {name: value.half().contiguous().cpu() for name, value in refiner_values.items()}
-    save_file(tensors, path, note)
-
-
 def load(device: str | torch.device = "cpu") -> Refiner:
     """The trained network.
 
     Raises:
-        InputError: if its weight file is missing.
+        InputError: if its weight file is missing or broken.
     """
     refiner = Refiner()
-    refiner.load_state_dict({k: v.float() for k, v in load_file(need_weights(WEIGHTS)).items()})
+    refiner.load_state_dict(tensorfiles.read(need_weights(WEIGHTS))[0])
     return refiner.requires_grad_(False).to(device)

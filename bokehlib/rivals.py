@@ -4,7 +4,6 @@ accelerate launch -m bokehlib.rivals deeplens-retrained --photos FOLDER --run re
 """
 
 import argparse
-import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -15,12 +14,11 @@ from accelerate.utils import set_seed
 from bokehlib import loop
 from bokehlib.backbones import lpips_network
 from bokehlib.baselines import trained
-from bokehlib.datasets import training_photos
-from bokehlib.errors import InputError, Parser, run_command
+from bokehlib.errors import Parser, run_command
 from bokehlib.losses import BokehLoss
 from bokehlib.study import MINI, Recipe
 from bokehlib.synthesis import Batch
-from bokehlib.training import add_run_options, asked_for, pair_stream
+from bokehlib.training import add_run_options, asked_for, pairs_from, schedule_of
 
 RECIPE = replace(MINI, refined=False)  # a rival renders from the disparity as it is
 
@@ -60,9 +58,7 @@ def train(
         perceptual = lpips_network(recipe.perceptual_net)
     loss = BokehLoss(recipe.weights, perceptual).to(device)
     if batch is None:
-        if photos is None:
-            raise InputError("photos: none given; accepted: a folder of training photographs")
-        batch = pair_stream(recipe, training_photos([photos]), photos, device)
+        batch = pairs_from(photos, recipe, device)
     set_seed(recipe.seed)
     network = trained.maker(name)(name, paper_width).to(device)
 
@@ -71,15 +67,9 @@ def train(
         predicted = module(pair.image, pair.disparity, pair.lens)
         return loss(*(2 * x - 1 for x in (predicted.float(), pair.target, pair.image)))
 
-    schedule = loop.Schedule(
-        steps=recipe.steps,
-        learning_rate=recipe.learning_rate,
-        warmup_steps=recipe.warmup_steps,
-        mixed_precision="bf16" if device == "cuda" else "no",
-    )
-    averaged = loop.run(network, terms, schedule, run_dir, slice_steps)
+    averaged = loop.run(network, terms, schedule_of(recipe, device), run_dir, slice_steps)
     note = {
-        "steps": json.loads((run_dir / "progress.json").read_text())["steps"],
+        "steps": loop.steps_done(run_dir),
         "batch_size": recipe.batch_size,
         "seed": recipe.seed,
     }

@@ -243,14 +243,15 @@ def _ablation(smoke: bool) -> Strip:
 
     side, measure, rows = SMOKE_WIDTH if smoke else 384, Measure(networks=False), []
     samples = [s for s in load_dataset("synbokeh-mini", smoke=smoke) if s.blur == SHALLOW_LENS]
+    renderers = {recipe: methods.load(name) for recipe, name in ABLATED.items()}
     for sample in samples[:1] if smoke else [samples[n] for n in ABLATED_SCENES]:
         image, disparity, truth = (
             part[..., :side] for part in (sample.image, sample.disparity, sample.target)
         )
         cells = [("all in focus", _small(image, 192))]
-        for recipe, name in ABLATED.items():
+        for recipe, renderer in renderers.items():
             with torch.inference_mode():
-                picture = methods.load(name)(image, disparity, sample.lens)
+                picture = renderer(image, disparity, sample.lens)
             title = f"{study.ABLATION_LABELS[recipe]} {measure(picture, truth)['psnr']:.1f}"
             cells.append((title, _small(picture, 192)))
         rows.append((sample.name, [*cells, ("truth", _small(truth, 192))]))

@@ -4,20 +4,20 @@ python -m bokehlib.train_refiner --photos FOLDER --run results/runs/refiner
 """
 
 import argparse
-import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
-from bokehlib import loop, refiner
-from bokehlib.datasets import training_photos
+from bokehlib import loop, refiner, tensorfiles
 from bokehlib.disturb import random_disturbance
 from bokehlib.errors import Parser, run_command
-from bokehlib.study import FULL, replace
+from bokehlib.study import FULL
 from bokehlib.synthesis import Batch
-from bokehlib.training import pair_stream
+from bokehlib.training import add_run_options, asked_for, pairs_from, schedule_of
 
+RECIPE = replace(FULL, learning_rate=1e-3, batch_size=32, steps=4_000)
 LARGEST = 6.0  # px by which outlines are wrong
 TOLERANCE = 0.02  # of a map's range
 FLOOR = 1e-3  # of a fit: some outlines are beyond reach
@@ -67,8 +67,8 @@ def train(
 
     averaged = loop.run(chooser, terms, schedule, run_dir, slice_steps)
     averaged = {name.removeprefix("refiner."): value for name, value in averaged.items()}
-    steps = json.loads((run_dir / "progress.json").read_text())["steps"]
-    refiner.save(averaged, run_dir / refiner.WEIGHTS, {"steps": str(steps), "seed": str(seed)})
+    note = {"steps": loop.steps_done(run_dir), "seed": seed}
+    tensorfiles.write(averaged, run_dir / refiner.WEIGHTS, note)
     return averaged
 
 
@@ -97,26 +97,20 @@ def choice_loss(weights: torch.Tensor, wrong: torch.Tensor, truth: torch.Tensor)
 def command_line() -> argparse.ArgumentParser:
     """The options of the command line."""
     parser = Parser(prog="bokehlib.train_refiner", allow_abbrev=False)
-    parser.add_argument("--photos", type=Path, required=True)
-    parser.add_argument("--run", type=Path, required=True)
-    parser.add_argument("--steps", type=int, default=4_000)
-    parser.add_argument("--slice-steps", type=int)
-    parser.add_argument("--batch-size", type=int, default=32)
-    parser.add_argument("--learning-rate", type=float, default=1e-3)
+    add_run_options(parser, "4000, 32 and 0")
+    parser.add_argument("--learning-rate", type=float, default=RECIPE.learning_rate)
     return parser
 
 
 def main(argv: list[str] | None = None) -> None:
     """Command line: one slice."""
     given = command_line().parse_args(argv)
-    schedule = loop.Schedule(given.steps, given.learning_rate, warmup_steps=given.steps // 20)
+    recipe = asked_for(given, replace(RECIPE, learning_rate=given.learning_rate))
+    recipe = replace(recipe, warmup_steps=recipe.steps // 20)
     device = loop.device()
-    if device == "cuda":
-        schedule = replace(schedule, mixed_precision="bf16")
-    recipe = replace(FULL, batch_size=given.batch_size)
-    photos = training_photos([given.photos])
-    batch = pair_stream(recipe, photos, given.photos, device)
-    train(batch, schedule, given.run, given.slice_steps)
+    batch = pairs_from(given.photos, recipe, device)
+    schedule = schedule_of(recipe, device)
+    train(batch, schedule, given.run, given.slice_steps, recipe.seed)
 
 
 if __name__ == "__main__":

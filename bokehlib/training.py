@@ -5,7 +5,6 @@ accelerate launch -m bokehlib.training --recipe mini --photos FOLDER --run resul
 
 import argparse
 import functools
-import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -105,24 +104,17 @@ def train(
         judge = discriminator.convnext(recipe.seed)
     loss = BokehLoss(recipe.weights, perceptual, judge).to(device)
     if batch is None:
-        if photos is None:
-            raise InputError("photos: none given; accepted: a folder of training photographs")
-        batch = pair_stream(recipe, training_photos([photos]), photos, device, halo=halo)
+        batch = pairs_from(photos, recipe, device, halo)
     set_seed(recipe.seed)  # LoRA starts from random matrices
     mini.add_adapters(pipeline, recipe)
     if compiled:
         _compile(pipeline, perceptual, judge)
-    schedule = loop.Schedule(
-        steps=recipe.steps,
-        learning_rate=recipe.learning_rate,
-        warmup_steps=recipe.warmup_steps,
-        mixed_precision="bf16" if device.type == "cuda" else "no",
-    )
+    schedule = schedule_of(recipe, device)
     lesson = _Lesson(batch, loss, recipe.steps, halo)
     opponent = None if judge is None else (judge, lesson.verdict)
     trainee = Trainee(pipeline)
     averaged = loop.run(trainee, lesson.terms, schedule, run_dir, slice_steps, opponent)
-    note = {"steps": json.loads((run_dir / "progress.json").read_text())["steps"]}
+    note: dict[str, Any] = {"steps": loop.steps_done(run_dir)}
     if judge is not None:
         note["discriminator"] = judge.label
     mini.save_adapter(averaged, recipe, run_dir / "adapter.safetensors", note)
@@ -159,6 +151,29 @@ def _compile(pipeline: BokehPipeline, perceptual, judge) -> None:
     if judge is not None:
         # Not the head: it is small, and changes its own vectors. Its two batch sizes stay static.
         judge.features.compile(dynamic=False)
+
+
+def schedule_of(recipe: Recipe, device: torch.device | str) -> loop.Schedule:
+    """How long and how fast a recipe trains; in bfloat16 on a GPU."""
+    return loop.Schedule(
+        steps=recipe.steps,
+        learning_rate=recipe.learning_rate,
+        warmup_steps=recipe.warmup_steps,
+        mixed_precision="bf16" if torch.device(device).type == "cuda" else "no",
+    )
+
+
+def pairs_from(
+    photos: Path | None, recipe: Recipe, device: torch.device | str, halo: int = HALO
+) -> Callable[[int], Batch]:
+    """`pair_stream` of a folder of photographs.
+
+    Raises:
+        InputError: none was given, or they are unfit.
+    """
+    if photos is None:
+        raise InputError("photos: none given; accepted: a folder of training photographs")
+    return pair_stream(recipe, training_photos([photos]), photos, device, halo=halo)
 
 
 def pair_stream(

@@ -5,7 +5,6 @@ module (image (B, 3, H, W), disparity (B, 1, H, W), lens) -> picture (B, 3, H, W
 """
 
 import codecs
-import json
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
@@ -15,11 +14,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from bokehlib import tensorfiles
 from bokehlib.errors import InputError
 from bokehlib.optics import Lens
 from bokehlib.study import METHODS
@@ -48,11 +46,8 @@ def save(
     values: dict[str, Tensor], path: Path, name: str, paper_width: bool, note: dict[str, Any]
 ) -> None:
     """Write what was trained as fp16, with the name of the method and a training note inside."""
-    tensors = {key: value.detach().half().contiguous().cpu() for key, value in values.items()}
     inside = {"method": name, "paper_width": paper_width, "note": note}
-    partial = path.with_suffix(".part")
-    save_file(tensors, partial, {k: json.dumps(v, sort_keys=True) for k, v in inside.items()})
-    partial.replace(path)
+    tensorfiles.write(values, path, inside)
 
 
 def read(name: str, make: Maker) -> nn.Module:
@@ -62,12 +57,7 @@ def read(name: str, make: Maker) -> nn.Module:
         InputError: the file is missing, of another method, or does not fit.
     """
     path = need_weights(weight_file(name))
-    try:
-        with safe_open(path, "pt") as file:
-            inside = {key: json.loads(value) for key, value in (file.metadata() or {}).items()}
-            tensors = {key: file.get_tensor(key).float() for key in file.keys()}  # noqa: SIM118
-    except SafetensorError as error:
-        raise InputError(f"{path}: {error}; accepted: a safetensors file") from error
+    tensors, inside = tensorfiles.read(path)
     if inside.get("method") != name:
         raise InputError(f"{path}: found weights of {inside.get('method')}; accepted: of {name}")
     network = make(name, inside["paper_width"])
