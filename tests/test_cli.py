@@ -123,7 +123,7 @@ BAD = {  # what is given -> words that the line must have: the argument, the fin
     "output on the map": (_arguments(out="./map.png"), "--out", "--disparity map.png", "another"),
     "no depth network": (
         _arguments(disparity=None, estimate_disparity=""),
-        "--estimate-disparity", "no depth network", "--disparity FILE",
+        "--estimate-disparity", "no weights", "--disparity FILE",
     ),
     "both disparities": (
         _arguments(estimate_disparity=""), "--estimate-disparity", "not allowed", "--disparity",
