@@ -79,26 +79,9 @@ def estimate(
         InputError: As `check`, or the files are broken, or the network gives one value everywhere.
     """
     from PIL import Image
-    from transformers import AutoImageProcessor, AutoModelForDepthEstimation, pipeline
-    from transformers.utils import logging
 
     check(model, download)
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    here = {"local_files_only": not download}
-    try:
-        network = pipeline(
-            "depth-estimation",
-            model=AutoModelForDepthEstimation.from_pretrained(model, **here),
-            image_processor=AutoImageProcessor.from_pretrained(model, **here),
-            device=device,
-        )
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
-        reason = str(error).strip().partition("\n")[0]
-        raise InputError(
-            f"{ARGUMENT}: found no usable network in {model} ({reason}); accepted: a whole Depth "
-            "Anything checkpoint, or --disparity FILE"
-        ) from error
+    network = _load(model, device, download)
     kind = _kind(model, network.model.config.to_dict())
     levels = np.round(np.clip(image, 0, 1) * 255).astype(np.uint8)
     values = network(Image.fromarray(levels))["predicted_depth"].squeeze().float().numpy()
@@ -106,6 +89,33 @@ def estimate(
         values = np.maximum(values, 1e-3)  # a millimetre: a network may well say 0
     made = normalised(values, kind, ARGUMENT, model)
     return DepthMap(made.disparity, f"estimated by {model}, {kind}", made.depth_range)
+
+
+def _load(model: str, device: str, download: bool) -> Any:
+    """The pipeline of transformers, silent, with every weight from the files."""
+    from safetensors import SafetensorError
+    from transformers import AutoImageProcessor, AutoModelForDepthEstimation, pipeline
+    from transformers.utils import logging
+
+    def refuse(reason: str) -> InputError:
+        return InputError(
+            f"{ARGUMENT}: found no usable network in {model} ({reason}); accepted: a whole Depth "
+            "Anything checkpoint, or --disparity FILE"
+        )
+
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    here = {"local_files_only": not download}
+    try:
+        network, loaded = AutoModelForDepthEstimation.from_pretrained(
+            model, output_loading_info=True, **here
+        )
+        processor = AutoImageProcessor.from_pretrained(model, **here)
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        raise refuse(str(error).strip().partition("\n")[0]) from error
+    if missing := sorted(loaded["missing_keys"]):
+        raise refuse(f"{len(missing)} weights are missing, {missing[0]} first")
+    return pipeline("depth-estimation", model=network, image_processor=processor, device=device)
 
 
 def _in_folder(folder: Path) -> tuple[Path | None, Path | None]:

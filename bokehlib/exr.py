@@ -63,7 +63,8 @@ def read_map(path: Path) -> tuple[np.ndarray, bool]:
     name = next((name for name in _DEPTHS if name in channels), "")
     if not name:
         raise _complain(path, f"channels {', '.join(sorted(channels)) or 'none'}", accepted)
-    if name == "R" and not np.array_equal(channels["R"], channels.get("G", channels["R"])):
+    others = [channels[other] for other in "GB" if other in channels] if name == "R" else []
+    if not all(np.array_equal(channels["R"], other) for other in others):
         raise _complain(path, "a colour picture", accepted)
     return channels[name], name in _FARTHER
 

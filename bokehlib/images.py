@@ -24,7 +24,7 @@ FORMATS: dict[str, dict[str, Any]] = {  # suffix -> how Pillow writes it
     ".tif": {"format": "TIFF", "compression": "tiff_deflate"},
     ".tiff": {"format": "TIFF", "compression": "tiff_deflate"},
 }
-SUFFIXES = ", ".join(FORMATS)
+TEMPORARY = ".bokehlib-"  # how the name of a file begins that is being written
 
 _PICTURE = "an opaque PNG, JPEG, WebP, TIFF or HEIC picture"
 _MAP = "an 8- or 16-bit grey PNG, a grey JPEG or a .npy array of (H, W), in [0, 1], 1 = nearest"
@@ -183,7 +183,7 @@ def write_disparity(path: str | Path, disparity: np.ndarray, argument: str = "--
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """A temporary name beside `path` that becomes `path` on success and vanishes on failure."""
-    temporary = path.with_name(f".bokehlib-{os.getpid()}{path.suffix}")
+    temporary = path.with_name(f"{TEMPORARY}{os.getpid()}{path.suffix}")
     try:
         yield temporary
         os.replace(temporary, path)
@@ -209,7 +209,7 @@ def open_picture(path: str | Path, argument: str, accepted: str) -> Image.Image:
     """
     check_file(path, argument, accepted)
     if is_heif(path):
-        open_heif()
+        open_heif(path, argument)
     try:
         with Image.open(path) as picture:
             picture.load()

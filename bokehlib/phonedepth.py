@@ -27,7 +27,6 @@ _JPEG = b"\xff\xd8"
 _XMP = b"http://ns.adobe.com/xap/1.0/\0"
 _EXTENDED = b"http://ns.adobe.com/xmp/extension/\0"
 _HEAD = len(_EXTENDED) + 32 + 4 + 4  # GUID, length of the whole, offset of this part
-_PACKAGE = "the package pillow-heif, which comes with bokehlib[study]"
 
 
 @dataclass(frozen=True)
@@ -57,7 +56,7 @@ def is_heif(path: str | Path) -> bool:
     return head[4:8] == b"ftyp" and head[8:12] in HEIF_BRANDS
 
 
-def open_heif() -> None:
+def open_heif(path: str | Path, argument: str) -> None:
     """Let Pillow open HEIC files.
 
     Raises:
@@ -66,7 +65,10 @@ def open_heif() -> None:
     try:
         import pillow_heif
     except ImportError as error:
-        raise InputError(f"HEIC: found no reader of it; accepted: {_PACKAGE}") from error
+        raise InputError(
+            f"{argument}: {path}: found HEIC and no reader of it; accepted: the package "
+            "pillow-heif, which comes with bokehlib[study]"
+        ) from error
     pillow_heif.register_heif_opener()
 
 
@@ -100,7 +102,7 @@ def embedded(path: str | Path, argument: str) -> Embedded | None:
 
 
 def _of_heif(path: Path, argument: str) -> Embedded:
-    open_heif()
+    open_heif(path, argument)
     with Image.open(path) as photo:
         maps = photo.info.get("depth_images") or []
         turn, lying = photo.info.get("original_orientation") or 1, photo.width > photo.height

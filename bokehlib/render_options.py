@@ -328,4 +328,6 @@ def _of_lens(
     try:
         return lenses.aperture(focus, focal, f_number, sensor / max(height, width), *span)
     except ValueError as error:
-        raise InputError(f"--focal-length: found {focal:g} mm, but {error}") from error
+        raise InputError(
+            f"--focal-length: found {focal:g} mm, but {error}; accepted: a focus farther away"
+        ) from error

@@ -41,20 +41,22 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _series(job: Job) -> dict[str, Any]:
-    total = 0.0
-    render: Callable[[series.Frame], tuple[np.ndarray, float]] | None = None
+    seconds: list[float] = []
 
-    def picture(frame: series.Frame) -> np.ndarray:
-        nonlocal render, total
-        render = render or _renderer(job)  # nothing is loaded if every picture stands
-        made, seconds = render(frame)
-        total += seconds
-        return made
+    def load() -> Callable[[series.Frame], np.ndarray]:
+        render = _renderer(job)
+
+        def picture(frame: series.Frame) -> np.ndarray:
+            made, spent = render(frame)
+            seconds.append(spent)
+            return made
+
+        return picture
 
     settings: dict[str, Any] = {"method": job.method, "weights": methods.weights_hash(job.method)}
     settings |= {"seed": job.seed, "spread": job.spread, "bits": job.photo.bits}
     name = series.key(job.photo, job.depth.disparity, settings)
-    rendered = series.make(picture, job.frames, job.out, name, job.photo.bits, job.photo.icc)
+    rendered = series.make(load, job.frames, job.out, name, job.photo.bits, job.photo.icc)
     folder, sheet = series.places(job.out)
     return {
         "focus_disparity": [round(frame.focus, 6) for frame in job.frames],
@@ -62,7 +64,7 @@ def _series(job: Job) -> dict[str, Any]:
         "rendered": rendered,
         "frames": str(folder),
         "sheet": str(sheet),
-        "seconds": round(total, 3),
+        "seconds": round(sum(seconds), 3),
     }
 
 

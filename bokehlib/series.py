@@ -93,7 +93,7 @@ def key(photo: photofiles.Photograph, disparity: np.ndarray, settings: dict[str,
 
 
 def make(
-    render: Callable[[Frame], np.ndarray],
+    load: Callable[[], Callable[[Frame], np.ndarray]],
     frames: Sequence[Frame],
     out: Path,
     name: str,
@@ -103,7 +103,8 @@ def make(
     """Render what is missing, then animation and contact sheet; progress goes to stderr.
 
     Args:
-        render: A frame to its picture, (H, W, 3) sRGB in [0, 1].
+        load: Gives what turns a frame into its picture, (H, W, 3) sRGB in [0, 1]; it is called
+            only if a picture is missing.
         frames: The series.
         out: The animation, as `check_output` gave it.
         name: `key` of all that decides the pictures but their frames.
@@ -119,16 +120,27 @@ def make(
     folder, sheet = places(out)
     files = _begin(folder, frames, name)
     missing = [number for number, file in enumerate(files) if not file.exists()]
+    if missing:
+        _fill(load(), frames, files, missing, lambda p, i: photofiles.write(p, i, bits, icc))
+    _animate(files, out, icc)
+    _contact_sheet(files, frames, sheet, icc)
+    return len(missing)
+
+
+def _fill(
+    render: Callable[[Frame], np.ndarray],
+    frames: Sequence[Frame],
+    files: Sequence[Path],
+    missing: Sequence[int],
+    write: Callable[[Path, np.ndarray], None],
+) -> None:
     start = time.perf_counter()
     for done, number in enumerate(missing):
         spent = time.perf_counter() - start
         left = f"about {spent / done * (len(missing) - done):.0f} s left" if done else "the first"
         place = f"[{number + 1}/{len(files)}]"
         print(f"{place} {frames[number].label} ({left})", file=sys.stderr, flush=True)
-        photofiles.write(files[number], render(frames[number]), bits, icc)
-    _animate(files, out, icc)
-    _contact_sheet(files, frames, sheet, icc)
-    return len(missing)
+        write(files[number], render(frames[number]))
 
 
 def _begin(folder: Path, frames: Sequence[Frame], name: str) -> list[Path]:
@@ -140,6 +152,8 @@ def _begin(folder: Path, frames: Sequence[Frame], name: str) -> list[Path]:
     wanted = {"key": name, "frames": entries}
     try:
         folder.mkdir(exist_ok=True)
+        for left_over in folder.glob(f"{images.TEMPORARY}*"):  # by a run that was killed
+            left_over.unlink()
         if (found := _index(index)) != wanted:
             for entry in (found or {}).get("frames", []):
                 (folder / Path(str(entry["file"])).name).unlink(missing_ok=True)

@@ -41,9 +41,9 @@ def _boxes(blob, start, end):
 
 def _float(value):
     """sign, exponent and mantissa of H.265's depth_rep_info_element, as a text of bits."""
-    exponent = math.floor(math.log2(value))
-    mantissa = round((value / 2**exponent - 1) * 2**32)
-    return f"0{exponent + 31:07b}{31:05b}{mantissa:032b}"
+    exponent = math.floor(math.log2(abs(value)))
+    mantissa = round((abs(value) / 2**exponent - 1) * 2**32)
+    return f"{int(value < 0)}{exponent + 31:07b}{31:05b}{mantissa:032b}"
 
 
 def _message(kind, near=None, far=None, low=None, high=None):
