@@ -45,18 +45,26 @@ def read_image(path: str | Path, argument: str = "IMAGE") -> np.ndarray:
     Raises:
         InputError: Missing, unreadable, truncated, not a picture or with transparent pixels.
     """
-    picture = open_picture(path, argument, _PICTURE)
+    return to_array(open_picture(path, argument, _PICTURE), path, argument, _PICTURE)
+
+
+def to_array(picture: Image.Image, path: str | Path, argument: str, accepted: str) -> np.ndarray:
+    """An opened picture as (H, W, 3) float32, as `read_image` gives it.
+
+    Raises:
+        InputError: It has transparent pixels or 32 bits a pixel.
+    """
     if picture.has_transparency_data:
         picture = picture.convert("RGBA")
         alpha = picture.getchannel("A").getextrema()
         if alpha != (255, 255):
             found = f"transparent pixels, alpha from {alpha[0]} to {alpha[1]} of 255"
-            raise InputError(_complain(argument, path, found, _PICTURE))
+            raise InputError(_complain(argument, path, found, accepted))
     if picture.mode.startswith("I;16"):
         grey = np.asarray(picture, dtype=np.float32) / 65535
         return np.repeat(grey[..., None], 3, axis=-1)
     if picture.mode in ("I", "F"):
-        raise InputError(_complain(argument, path, "32 bits a pixel", _PICTURE))
+        raise InputError(_complain(argument, path, "32 bits a pixel", accepted))
     return np.asarray(picture.convert("RGB"), dtype=np.float32) / 255
 
 

@@ -64,11 +64,10 @@ def read(path: str | Path, argument: str = "IMAGE") -> Photograph:
     if picture.mode == "CMYK":
         return Photograph(_from_cmyk(picture, icc), camera=camera)
     icc = icc if icc and icc[16:20] == b"RGB " else None  # one of grey fits no colours
-    if picture.mode.startswith("I;16"):
-        return Photograph(images.read_image(path, argument), 16, icc, camera)
-    if _stored_deep(path):
-        return Photograph(_read_deep(path, argument, picture), 16, icc, camera)
-    return Photograph(images.read_image(path, argument), 8, icc, camera)
+    if not picture.mode.startswith("I;16") and _stored_deep(path):
+        return Photograph(_read_deep(path, argument), 16, icc, camera)
+    bits = 16 if picture.mode.startswith("I;16") else 8
+    return Photograph(images.to_array(picture, path, argument, ACCEPTED), bits, icc, camera)
 
 
 def write(
@@ -134,8 +133,8 @@ def _stored_deep(path: str | Path) -> bool:
         return ";16" in str(getattr(picture, "tile", ""))
 
 
-def _read_deep(path: str | Path, argument: str, shallow: Image.Image) -> np.ndarray:
-    """All 16 bits, turned by the orientation that Pillow no longer shows once it has turned."""
+def _read_deep(path: str | Path, argument: str) -> np.ndarray:
+    """All 16 bits of a picture that Pillow has found whole, turned as EXIF says."""
     try:
         import cv2
     except ImportError as error:

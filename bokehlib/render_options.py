@@ -164,14 +164,22 @@ def _check_outputs(arguments: argparse.Namespace, is_series: bool) -> Path:
         if place.absolute() in [file.absolute() for file in written["--out"]]:
             raise InputError(f"--save-disparity: found {place}, as in --out; accepted: another")
         written["--save-disparity"] = [place]
+    frames = series.places(out)[0] if is_series else None
     for option, files in written.items():
         for argument, file in (("IMAGE", arguments.image), ("--disparity", arguments.disparity)):
+            if file is None:
+                continue
             for place in files:
-                if file is not None and _same_file(place, Path(file)):
+                if _same_file(place, Path(file)):
                     raise InputError(
                         f"{option}: found {place}, the same file as {argument} {file}; "
                         "accepted: another file"
                     )
+            if frames and _same_file(frames, Path(file).parent):
+                raise InputError(
+                    f"{option}: found {argument} {file} in {frames}, where the pictures of the "
+                    "series go; accepted: another name"
+                )
     return out
 
 

@@ -45,6 +45,9 @@ def folder(tmp_path, monkeypatch):
     images.write_image(tmp_path / "out-sheet.png", rng.random((HEIGHT, WIDTH, 3)))
     (tmp_path / "taken-frames").mkdir()
     (tmp_path / "taken-frames" / "holiday.jpg").write_bytes(b"not ours")
+    (tmp_path / "ours-frames").mkdir()
+    (tmp_path / "ours-frames" / "series.json").write_text("{}")
+    images.write_image(tmp_path / "ours-frames" / "000.png", rng.random((HEIGHT, WIDTH, 3)))
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -184,6 +187,10 @@ BAD = {  # what is given -> words that the line must have: the argument, the fin
     ),
     "frames among others": (
         _arguments(aperture_sweep="2", out="taken.gif"), "--out", "taken-frames", "another name",
+    ),
+    "photo among the frames": (
+        _arguments(IMAGE="ours-frames/000.png", aperture_sweep="2", out="ours.gif"),
+        "--out", "IMAGE ours-frames/000.png in ours-frames", "another name",
     ),
     "aperture and f-number": (
         _arguments(f_number="2"), "--f-number", "not allowed", "--aperture K",

@@ -102,6 +102,20 @@ def test_bits_and_profile_of_the_photo_are_those_of_its_pictures(folder):
             assert picture.info["icc_profile"] == RGB
 
 
+def test_a_gif_holds_no_profile_so_its_colours_are_brought_to_srgb(folder):
+    swapped = RGB.replace(b"rXYZ", b"XXXX", 1).replace(b"gXYZ", b"rXYZ", 1)
+    swapped = swapped.replace(b"XXXX", b"gXYZ", 1)  # a profile in which red is green
+    red = np.tile(np.array([1.0, 0, 0]), (HEIGHT, WIDTH, 1))
+    for name, icc in (("plain", None), ("swapped", swapped), ("broken", b"no profile")):
+        series.make(lambda: lambda frame: red, FRAMES[:2], folder / f"{name}.gif", "key", icc=icc)
+    colours = {}
+    for name in ("plain", "swapped", "broken"):
+        with Image.open(folder / f"{name}.gif") as animation:
+            colours[name] = animation.convert("RGB").getpixel((3, 3))
+    assert colours["plain"] == colours["broken"] == (255, 0, 0)
+    assert colours["swapped"][1] > 200 > 100 > colours["swapped"][0]
+
+
 # --- Killed and resumed ----------------------------------------------------------------------
 
 
