@@ -89,9 +89,9 @@ class PublishedPipeline(BokehPipeline):
         """
         if latent.shape[-2] * latent.shape[-1] <= WHOLE:
             return self._predict(latent, optics, latent.shape[-2:], (0, 0))
-        total = torch.zeros_like(latent, dtype=torch.float32)
+        total = torch.zeros_like(latent, dtype=torch.promote_types(latent.dtype, torch.float32))
         weights = torch.zeros_like(total[:1, :1])
-        window = _window(TILE, latent.device)
+        window = _window(TILE).to(total)
         stride = self.latent_stride
         corners = list(_corners(*latent.shape[-2:]))
         for y, x in self.progress_bar(corners):
@@ -156,6 +156,6 @@ def _starts(length: int) -> list[int]:
     return sorted({(length - TILE) * n // gaps for n in range(gaps + 1)})
 
 
-def _window(side: int, device) -> Tensor:
-    x = torch.linspace(-EDGE, EDGE, side, device=device)
+def _window(side: int) -> Tensor:
+    x = torch.linspace(-EDGE, EDGE, side, dtype=torch.float64)
     return (-(x[:, None] ** 2) - x**2).exp()
