@@ -12,6 +12,7 @@ import torch
 
 from bokehlib import cli, prior, readme, rivals, study, train_refiner, training
 from bokehlib.benchmark import __main__ as benchmark
+from bokehlib.benchmark import agreement
 from bokehlib.optics import Lens, circle_of_confusion, token_radius
 from bokehlib.results import ROOT
 
@@ -22,9 +23,11 @@ LABELS = {
     *(f"B{n}" for n in range(1, 27)),
     *(f"D{n}" for n in range(1, 13)),
     *(f"X{n}" for n in range(1, 5)),
+    *(f"S{n}" for n in range(1, 9)),
 }
 PROGRAMS = {
     "bokehlib.benchmark": benchmark.command_line,
+    "bokehlib.benchmark.agreement": agreement.command_line,
     "bokehlib.prior": prior.command_line,
     "bokehlib.rivals": rivals.command_line,
     "bokehlib.train_refiner": train_refiner.command_line,
@@ -37,7 +40,7 @@ each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 
 def divergences() -> list[list[str]]:
     text = (ROOT / "docs" / "divergences.md").read_text(encoding="utf-8")
-    rows = [line for line in text.splitlines() if re.match(r"\| [PBDX]\d+ \|", line)]
+    rows = [line for line in text.splitlines() if re.match(r"\| [PBDXS]\d+ \|", line)]
     return [[cell.strip() for cell in row.strip("|").split(" | ")] for row in rows]
 
 
