@@ -56,6 +56,12 @@ class Recipe:
     optics_channels: bool = False  # defocus and disparity beside the latent
     classical: bool = False  # the classical render, corrected in latent space
     disturbed: float = 0.0  # px by which every second training pair's disparity may be wrong
+    # The published command line's, where the paper says otherwise or nothing
+    semantics: str = "ours"  # the maths that it is trained under: "ours" or "published"
+    edge: str = "paper"  # the edge loss: "paper" (Eq. 10) or "authors"
+    hardening: str = "geometric"  # of the mask's edge; "steps": 3 and 2 more a step
+    adversarial_from: int = 0  # the step from which the adversarial term counts
+    encoder_rate: float = 1.0  # the encoder's learning rate over the U-Net's
 
 
 FULL = Recipe()
@@ -101,8 +107,7 @@ MINI_PAPER = replace(
 )
 _CHANNELS = replace(MINI_PAPER, optics_channels=True)
 
-# The published command line (docs/divergences.md, D1 to D5). Its attentions are two, and what they
-# compute is not the recipe's but `semantics="published"`.
+# The published command line (docs/divergences.md, D1 to D5).
 AS_PUBLISHED = replace(
     FULL,
     pisa=Pisa(sites=("down_blocks.1.attentions.0.",)),
@@ -113,6 +118,11 @@ AS_PUBLISHED = replace(
     warmup_steps=20,
     batch_size=1,
     steps=120_000,
+    semantics="published",
+    edge="authors",
+    hardening="steps",
+    adversarial_from=30_000,
+    encoder_rate=0.1,
 )
 
 # The default: it refines the disparity, and corrects the classical render near outlines and clipped

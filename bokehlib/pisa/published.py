@@ -97,17 +97,19 @@ class PublishedOptics:
     Attributes:
         maps: of `published_optics`, (B, 2, H_px, W_px).
         hardness: of the mask's edge.
+        segments: how many disparities a ray is followed through.
     """
 
     maps: Tensor
     hardness: float
+    segments: int = 7
 
 
 class PublishedProcessor(AttentionProcessor):
     """The published layer in the place of a plain self-attention.
 
     `cross_attention_kwargs={"optics": ...}` hands it the result of `published_optics`, or
-    `PublishedOptics`, whose hardness then holds.
+    `PublishedOptics`, whose hardness and segments then hold.
     """
 
     def __init__(self, hardness: float = 1e7, segments: int = 7):
@@ -116,15 +118,15 @@ class PublishedProcessor(AttentionProcessor):
 
     def attend(self, q, k, v, attention_mask, optics) -> Tensor:
         """The published layer; a ValueError if `optics` is no tensor (B, 2, H_px, W_px)."""
-        hardness = self.hardness
+        hardness, segments = self.hardness, self.segments
         if isinstance(optics, PublishedOptics):
-            optics, hardness = optics.maps, optics.hardness
+            optics, hardness, segments = optics.maps, optics.hardness, optics.segments
         if not isinstance(optics, Tensor):
             raise ValueError(
                 f"published PISA got {type(optics).__name__} for optics; "
                 "accepted: a tensor (B, 2, H_px, W_px)"
             )
-        return published_attention(q, k, v, optics, hardness=hardness, segments=self.segments)
+        return published_attention(q, k, v, optics, hardness=hardness, segments=segments)
 
 
 def install_published(unet) -> None:

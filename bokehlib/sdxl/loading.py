@@ -2,6 +2,7 @@
 
 import json
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -59,7 +60,7 @@ def load(
     *,
     base: str | Path = "",
     adapter: str | Path = "",
-    semantics: str = "ours",
+    semantics: str = "",
     dtype: str = "bfloat16",
     download: bool = False,
 ) -> Renderer:
@@ -72,7 +73,8 @@ def load(
         adapter: file of our own, folder or hub id of the authors'; "" = where
             `sdxl_files.adapter_files` looks.
         semantics: "ours", or "published" for the published code's maths, under which the authors'
-            weights were trained.
+            weights were trained; "" = those that an adapter of our own was trained under, else
+            "ours".
         dtype: "bfloat16", "float16" or "float32". With "float16" an autoencoder that overflows in
             it, as its own configuration says, stays in float32.
         download: whether what is not here may be fetched from the hub.
@@ -83,12 +85,17 @@ def load(
     Raises:
         InputError: an unknown option, a file that is missing or does not fit.
     """
-    for option, found, known in (("semantics", semantics, SEMANTICS), ("dtype", dtype, DTYPES)):
-        if found not in known:
-            raise InputError(f"{option}: found {found!r}; accepted: {', '.join(known)}")
+    for option, asked, known in (
+        ("semantics", semantics or "ours", SEMANTICS),
+        ("dtype", dtype, DTYPES),
+    ):
+        if asked not in known:
+            raise InputError(f"{option}: found {asked!r}; accepted: {', '.join(known)}")
     folder, files = base_folder(base, download), adapter_files(adapter, download)
-    recipe = adapters.recipe_of(files[0]) if len(files) == 1 else AS_PUBLISHED
-    pipeline = load_base(folder, recipe, semantics)
+    recipe = replace(AS_PUBLISHED, semantics="ours")
+    if len(files) == 1:
+        recipe = adapters.recipe_of(files[0])
+    pipeline = load_base(folder, recipe, semantics or recipe.semantics)
     report = (adapters.load_adapter if len(files) == 1 else authors.load)(pipeline, *files)
     if not report.complete:
         logging.getLogger(__name__).warning("adapter: %s", report)
@@ -96,6 +103,24 @@ def load(
     to_dtype(pipeline, DTYPES[dtype])
     pipeline.to(device)
     return Renderer(pipeline, report)
+
+
+def trainee(base: str, recipe: Recipe) -> BokehPipeline:
+    """What a recipe trains: a base with its prompt, in float32, that computes activations twice.
+
+    Args:
+        base: as in `load`.
+        recipe: decides attention and semantics.
+
+    Raises:
+        InputError: as in `load`.
+    """
+    folder = base_folder(base)
+    pipeline = load_base(folder, recipe, recipe.semantics)
+    pipeline.set_prompt(*prompt.embeddings(folder))
+    for part in (pipeline.unet, pipeline.vae):
+        part.enable_gradient_checkpointing()
+    return pipeline
 
 
 def load_base(folder: Path, recipe: Recipe, semantics: str = "ours") -> BokehPipeline:

@@ -7,6 +7,7 @@ Where their code fails, an image is padded by reflection until it does not (B7, 
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -15,7 +16,7 @@ from torch import Tensor
 from bokehlib.assembly import BEYOND_THE_PAPER
 from bokehlib.optics import Lens
 from bokehlib.pipeline import SAMPLING, BokehPipeline
-from bokehlib.pisa.published import PublishedOptics, install_published, published_optics
+from bokehlib.pisa.published import TRAINED, PublishedOptics, install_published, published_optics
 from bokehlib.tiles import reflect
 
 TILE = 64  # latents, the side of a tile
@@ -23,6 +24,7 @@ OVERLAP = 16  # latents that neighbours share, at least
 WHOLE = 8192  # latents up to which an image is no tiles but one piece
 EDGE = 2.0  # the blending weight is exp(-x^2 - y^2) with x and y from -EDGE to EDGE
 HARDNESS = 1e7
+SEGMENTS, TRAINING_SEGMENTS = 7, 5  # disparities that a ray is followed through
 
 
 class PublishedPipeline(BokehPipeline):
@@ -68,7 +70,8 @@ class PublishedPipeline(BokehPipeline):
         """
         height, width = image.shape[-2:]
         image, disparity = (self._pad(x) for x in (image, disparity))
-        maps = PublishedOptics(published_optics(disparity, lens), hardness)
+        segments = TRAINING_SEGMENTS if hardness < TRAINED else SEGMENTS
+        maps = PublishedOptics(published_optics(disparity, lens), hardness, segments)
         tokens: Any = maps
         out = self.decode(self.denoise(self.encode(image), tokens))
         return out[..., :height, :width]
@@ -97,7 +100,7 @@ class PublishedPipeline(BokehPipeline):
         for y, x in self.progress_bar(corners):
             place: Any = (..., slice(y, y + TILE), slice(x, x + TILE))
             pixels: Any = (..., *(slice(stride * n, stride * (n + TILE)) for n in (y, x)))
-            seen = PublishedOptics(optics.maps[pixels], optics.hardness)
+            seen = replace(optics, maps=optics.maps[pixels])
             noise = self._predict(latent[place], seen, latent.shape[-2:], (y, x))
             total[place] += window * noise
             weights[place] += window
