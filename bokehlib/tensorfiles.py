@@ -1,6 +1,7 @@
 """Weight files in safetensors: tensors by name, fp16 by default, with JSON values as metadata."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ def write(
     """Write tensors in one type; the file is there whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     tensors = {name: value.detach().to(dtype).contiguous().cpu() for name, value in values.items()}
-    partial = path.with_suffix(".part")
+    partial = path.with_suffix(f".{os.getpid()}.part")  # several processes may write the same
     save_file(tensors, partial, {k: json.dumps(v, sort_keys=True) for k, v in metadata.items()})
     partial.replace(path)
 

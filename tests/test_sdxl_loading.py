@@ -218,7 +218,7 @@ def test_an_encoder_file_that_does_not_fit_is_refused(files, tmp_path, content, 
 
 
 def test_an_adapter_of_our_own_carries_its_recipe_and_is_merged(files, tmp_path):
-    recipe = replace(study.AS_PUBLISHED, rank=2, timestep=249)
+    recipe = replace(study.AS_PUBLISHED, rank=2, timestep=249, semantics="ours")
     trained = sdxl.tiny(recipe)
     adapters.add_adapters(trained, recipe)
     with torch.no_grad():

@@ -172,9 +172,8 @@ def test_an_image_in_tiles_is_the_published_inference_by_hand(small_tiles):
     assert_equal(*both((168, 264), SMALL_APERTURE, 16, 4, 512))
 
 
-def test_so_it_is_in_tiles_of_the_published_size(monkeypatch):
-    monkeypatch.setattr(published, "WHOLE", 4096)  # so that two tiles will do
-    assert_equal(*both((512, 608), 100.0, whole=4096))
+def test_so_it_is_at_the_size_that_the_authors_trained_at():
+    assert_equal(*both((512, 512), 100.0))
 
 
 @pytest.mark.parametrize("changed", ["aperture", "disparity", "focus"])

@@ -253,8 +253,17 @@ def leave_gradients(run_dir):
             gradients.update({str(n): p.grad.clone() for n, p in enumerate(parameters)})
         return clip(self, parameters, norm)
 
+    transform, seen = sdxl.BokehPipeline.transform, []
+
+    def counted(self, image, *given):
+        seen.append(len(image))
+        return transform(self, image, *given)
+
+    sdxl.BokehPipeline.transform = counted
     loop.Accelerator.clip_grad_norm_ = noted
     run(run_dir)
+    rank = os.environ.get("RANK", "0")
+    (run_dir / f"pairs-{rank}.json").write_text(json.dumps(seen))
     if loop.is_main():
         save_file(gradients, run_dir / "gradients.safetensors")
 
@@ -263,6 +272,8 @@ def test_two_processes_have_the_gradients_of_one(tmp_path):
     assert in_processes(leave_gradients, tmp_path / "one") == [0]
     assert in_processes(leave_gradients, tmp_path / "two", world=2) == [0, 0]
     one, two = (load_file(tmp_path / n / "gradients.safetensors") for n in ("one", "two"))
+    shares = {f.parent.name + f.stem: json.loads(f.read_text()) for f in tmp_path.glob("*/pairs*")}
+    assert shares == {"onepairs-0": [2, 2], "twopairs-0": [1, 1], "twopairs-1": [1, 1]}
     assert one.keys() == two.keys()
     assert max(float(g.abs().max()) for g in one.values()) > 1e-4
     for name, value in one.items():
