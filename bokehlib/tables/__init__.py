@@ -8,7 +8,7 @@ table has one place: `quality_tables`, `ablation_tables`, `claims_table`, `in_fo
 
 import pandas as pd
 
-from bokehlib.tables.ablation_tables import PHYSICS, ablation, physics
+from bokehlib.tables.ablation_tables import BEYOND, PHYSICS, ablation, beyond, physics
 from bokehlib.tables.claims_table import claims
 from bokehlib.tables.in_focus_table import NO_FOCUS, in_focus, pictures_in
 from bokehlib.tables.quality_tables import (
@@ -31,6 +31,7 @@ from bokehlib.tables.speed_table import (
 from bokehlib.tables.text import CAPTIONS, WORDS, display, latex, markdown
 
 __all__ = [
+    "BEYOND",
     "CAPTIONS",
     "FITTED_COLUMNS",
     "FITTED_KINDS",
@@ -45,6 +46,7 @@ __all__ = [
     "SPEED_PLANNED",
     "WORDS",
     "ablation",
+    "beyond",
     "build",
     "claims",
     "display",
@@ -68,7 +70,7 @@ def build(
     focus: pd.DataFrame = NO_FOCUS,
     fitted: pd.DataFrame = NO_FITTED,
 ) -> pd.DataFrame:
-    """The table of that name: see `quality`, `ablation`, `physics`, `claims`, `in_focus`, `speed`.
+    """The table of that name, by one of the functions of this package.
 
     Raises:
         KeyError: unknown table.
@@ -79,6 +81,8 @@ def build(
         return ablation(scores, published)
     if name == "table2b_physics":
         return physics(scores)
+    if name == "table2c_beyond":
+        return beyond(scores)
     if name == "claims":
         return claims(scores)
     if name == "in_focus":
