@@ -8,13 +8,18 @@ from bokehlib.study import Recipe
 BEYOND_THE_PAPER = ("detail", "optics_channels", "classical")  # switches of recipe and pipeline
 
 
-def assemble(vae: AutoencoderKL, unet: UNet2DConditionModel, recipe: Recipe) -> BokehPipeline:
+def assemble(
+    vae: AutoencoderKL,
+    unet: UNet2DConditionModel,
+    recipe: Recipe,
+    kind: type[BokehPipeline] = BokehPipeline,
+) -> BokehPipeline:
     """The paper's scheduler, SDXL's noise levels, and the recipe's switches."""
     scheduler = DDIMScheduler(
         beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", clip_sample=False
     )
     pisa = recipe.pisa
-    return BokehPipeline(
+    return kind(
         vae,
         unet,
         scheduler,

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, PartialState
 from diffusers.optimization import get_cosine_schedule_with_warmup
 from diffusers.training_utils import EMAModel
 from tqdm import tqdm
@@ -35,18 +35,44 @@ class Schedule:
     checkpoint_every: int = 1_000
     log_every: int = 20
     mixed_precision: str = "no"  # "no" or "bf16"
+    slow: str = ""  # parameters whose names begin so learn at `slow_rate` times the learning rate
+    slow_rate: float = 1.0
 
 
 def device() -> str:
     """The device to train on, set up for convolutions of one size and TF32 products."""
     torch.backends.cudnn.benchmark = True
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = True
-    return "cuda" if torch.cuda.is_available() else "cpu"
+    if not torch.cuda.is_available():
+        return "cpu"
+    state = PartialState()
+    return f"cuda:{state.local_process_index}" if state.num_processes > 1 else "cuda"
 
 
 def generator(device: torch.device | str, seed: int, step: int) -> torch.Generator:
     """Random numbers that depend on (seed, step) alone."""
     return torch.Generator(device).manual_seed(seed * 1_000_003 + step)
+
+
+def own_part(size: int) -> slice:
+    """Which of a step's `size` pairs this process learns from: several share them evenly.
+
+    Raises:
+        InputError: they cannot be shared.
+    """
+    state = PartialState()
+    if size % state.num_processes:
+        raise InputError(
+            f"--batch-size: found {size} for {state.num_processes} processes; "
+            f"accepted: a multiple of {state.num_processes}"
+        )
+    share = size // state.num_processes
+    return slice(state.process_index * share, (state.process_index + 1) * share)
+
+
+def is_main() -> bool:
+    """Whether this process is the one that writes."""
+    return PartialState().is_main_process
 
 
 def steps_done(run_dir: Path) -> int:
@@ -87,12 +113,22 @@ def run(
     trainer.resume(run_dir)
     log = _LossLog(run_dir / "loss.csv", trainer.steps, schedule)
     end = min(schedule.steps, trainer.steps + (slice_steps or schedule.steps))
-    for step in tqdm(range(trainer.steps, end), desc=run_dir.name, mininterval=5):
-        log.add(step + 1, trainer.step())
+    shown = None if is_main() else True
+    for step in tqdm(range(trainer.steps, end), desc=run_dir.name, mininterval=5, disable=shown):
+        log.add(step + 1, trainer.mean(trainer.step()))
         if trainer.steps % schedule.checkpoint_every == 0 or trainer.steps == end:
             trainer.save(run_dir)
     log.close()
     return trainer.averaged()
+
+
+def _groups(trained: dict[str, torch.nn.Parameter], schedule: Schedule) -> list:
+    """Parameters for the optimiser, in groups only where rates differ."""
+    slow = [p for name, p in trained.items() if schedule.slow and name.startswith(schedule.slow)]
+    if not slow or schedule.slow_rate == 1:
+        return list(trained.values())
+    rest = [p for name, p in trained.items() if not name.startswith(schedule.slow)]
+    return [{"params": rest}, {"params": slow, "lr": schedule.learning_rate * schedule.slow_rate}]
 
 
 class _Learner:
@@ -105,7 +141,7 @@ class _Learner:
         trained = {name: p for name, p in module.named_parameters() if p.requires_grad}
         self.names, self.parameters = list(trained), list(trained.values())
         optimiser = torch.optim.AdamW(
-            self.parameters,
+            _groups(trained, schedule),
             lr=schedule.learning_rate,
             weight_decay=schedule.weight_decay,
             fused=True,
@@ -160,6 +196,12 @@ class _Trainer:
         self.steps += 1
         return parts
 
+    def mean(self, parts: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """Loss terms over the pairs of all processes."""
+        if self.accelerator.num_processes == 1:
+            return parts
+        return self.accelerator.reduce({k: v.detach() for k, v in parts.items()}, "mean")
+
     def averaged(self) -> dict[str, torch.Tensor]:
         """The averaged parameters by name."""
         shadows = (p.detach().clone() for p in self.average.shadow_params)
@@ -183,8 +225,16 @@ class _Trainer:
         """Write a checkpoint beside the last one; only then let the pointer name it."""
         name = f"state-{self.steps}"
         partial = run_dir / "state.part"
-        shutil.rmtree(partial, ignore_errors=True)
+        with self.accelerator.main_process_first():
+            if is_main():
+                shutil.rmtree(partial, ignore_errors=True)
         self.accelerator.save_state(str(partial))
+        self.accelerator.wait_for_everyone()
+        if is_main():
+            self._adopt(partial, run_dir, name)
+        self.accelerator.wait_for_everyone()
+
+    def _adopt(self, partial: Path, run_dir: Path, name: str) -> None:
         shutil.rmtree(run_dir / name, ignore_errors=True)
         os.replace(partial, run_dir / name)
         pointer = run_dir / "progress.part"
@@ -221,6 +271,8 @@ class _LossLog:
                 self.close()
 
     def close(self) -> None:
+        if not is_main():
+            return
         partial = self.path.with_suffix(".part")
         with partial.open("w", newline="") as file:
             csv.writer(file, lineterminator="\n").writerows(self.rows)

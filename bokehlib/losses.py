@@ -56,6 +56,30 @@ def multiscale_edge(
     return total
 
 
+def authors_edge(
+    prediction: torch.Tensor, target: torch.Tensor, sharp: torch.Tensor
+) -> torch.Tensor:
+    """The published code's edge loss (docs/divergences.md, D4): forward differences, three scales.
+
+    Images are shrunk to 1/l by area means, l = 1, 2, 3; a difference counts 1 + the larger of
+    target's and input's, and a scale 1/l.
+
+    Args: as in `multiscale_edge`.
+    """
+    total = prediction.new_zeros(())
+    for scale in (1, 2, 3):
+        p, t, s = (F.avg_pool2d(x, scale) for x in (prediction, target, sharp))
+        terms = []
+        for axis in (-2, -1):
+            dp, dt, ds = (x.diff(dim=axis) for x in (p, t, s))
+            terms.append(((dp - dt) * (1 + torch.maximum(dt.abs(), ds.abs()))).abs().mean())
+        total = total + torch.stack(terms).mean() / scale
+    return total
+
+
+EDGES = {"paper": multiscale_edge, "authors": authors_edge}
+
+
 def adversarial(made: torch.Tensor) -> torch.Tensor:
     """What the generator minimises: -E log D(prediction), the non-saturating log loss.
 
@@ -92,6 +116,7 @@ class BokehLoss(torch.nn.Module):
         weights: LossWeights,
         perceptual: torch.nn.Module | None = None,
         discriminator: torch.nn.Module | None = None,
+        edge: str = "paper",
     ):
         """Check that every term with a weight can be computed.
 
@@ -100,6 +125,7 @@ class BokehLoss(torch.nn.Module):
             perceptual: LPIPS network taking images in [-1, 1] (needed where its weight is not 0).
             discriminator: images in [-1, 1] -> logits (needed where its weight is not 0). This
                 loss does not train it, but its parameters collect gradients.
+            edge: which of `EDGES`.
 
         Raises:
             InputError: if a term is asked for that cannot be computed.
@@ -109,7 +135,9 @@ class BokehLoss(torch.nn.Module):
             raise InputError(f"perceptual weight {weights.perceptual} needs an LPIPS network")
         if weights.adversarial and discriminator is None:
             raise InputError(f"adversarial weight {weights.adversarial} needs a discriminator")
-        self.weights = weights
+        if edge not in EDGES:
+            raise InputError(f"edge: found {edge!r}; accepted: {', '.join(EDGES)}")
+        self.weights, self.edge = weights, EDGES[edge]
         self.perceptual = perceptual if weights.perceptual else None
         self.discriminator = discriminator if weights.adversarial else None
 
@@ -120,7 +148,7 @@ class BokehLoss(torch.nn.Module):
         if self.perceptual is not None:
             terms["perceptual"] = self.weights.perceptual * self.perceptual(clamped, target).mean()
         if self.weights.edge:
-            terms["edge"] = self.weights.edge * multiscale_edge(prediction, target, sharp)
+            terms["edge"] = self.weights.edge * self.edge(prediction, target, sharp)
         if self.discriminator is not None:
             judged = self.discriminator(clamped)
             terms["adversarial"] = self.weights.adversarial * adversarial(judged)

@@ -2,8 +2,9 @@
 
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from importlib.util import find_spec
+from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any
 
@@ -31,7 +32,8 @@ def load(name: str, device: str = "auto", **options: Any) -> Callable[..., Any]:
     Raises:
         InputError: Unknown name or device, weights missing, or no GPU where one was asked for.
     """
-    missing = lacks(name)
+    wanted = _method(name)
+    missing = _lacks_packages(wanted) if wanted.files else lacks(name)  # the loader finds its own
     if missing:
         raise InputError(f"method: found {name}, {missing}; accepted: {', '.join(ready())}")
     return resolve_name(method(name).loader)(name, device=resolve_device(device), **options)
@@ -47,9 +49,13 @@ def lacks(name: str) -> str:
     if not wanted.loader:
         return "not part of this version"
     missing = [file for file in wanted.weights if find_weights(file) is None]
-    packages = [package for package in wanted.needs if find_spec(package) is None]
-    if packages:
-        return f"no package {', '.join(packages)}"
+    if packages := _lacks_packages(wanted):
+        return packages
+    if wanted.files:
+        try:
+            resolve_name(wanted.files)()
+        except InputError as error:
+            return str(error).partition("; accepted")[0]
     if missing:
         return f"no weights {', '.join(missing)} (looked for in {_places()})"
     return ""
@@ -79,18 +85,35 @@ def weights_hash(name: str) -> str:
         InputError: Unknown name, or a file is missing.
     """
     wanted = _method(name)
+    if wanted.files:
+        return _hash(resolve_name(wanted.files)())
     files = (*wanted.weights, *(LAMA,) * (wanted.paints and painter() == "LaMa"))
     if not files:
         return ""
-    digest = hashlib.sha256()
+    paths = []
     for file in files:
         path = find_weights(file)
         if path is None:
             raise InputError(
                 f"method: found {name} without weights {file}; accepted: in {_places()}"
             )
-        digest.update(path.read_bytes())
+        paths.append(path)
+    return _hash(paths)
+
+
+def _hash(paths: Iterable[Path]) -> str:
+    """SHA-256 over files one after the other, read in pieces: some are larger than the memory."""
+    digest = hashlib.sha256()
+    for path in paths:
+        with path.open("rb") as file:
+            while piece := file.read(2**24):
+                digest.update(piece)
     return digest.hexdigest()
+
+
+def _lacks_packages(wanted: Method) -> str:
+    packages = [package for package in wanted.needs if find_spec(package) is None]
+    return f"no package {', '.join(packages)}" if packages else ""
 
 
 def _method(name: str) -> Method:

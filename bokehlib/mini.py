@@ -1,29 +1,31 @@
-"""The embedded model: its architecture, its adapters, and its weight files.
+"""The embedded model: its architecture and its base file.
 
-One base file holds autoencoder, U-Net and their configurations; one adapter file a recipe holds
-what that recipe trained and, as metadata, the recipe itself. Both are fp16 safetensors.
+The base file, fp16 safetensors, holds autoencoder, U-Net and their configurations; what a recipe
+trained lies in an adapter file of its own (`bokehlib.adapters`).
 """
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
-from peft import LoraConfig
 
 from bokehlib import refiner, tensorfiles
-from bokehlib.assembly import BEYOND_THE_PAPER, assemble
+from bokehlib.adapters import add_adapters as add_adapters
+from bokehlib.adapters import load_adapter, recipe_of
+from bokehlib.adapters import recipe_from as recipe_from
+from bokehlib.adapters import save_adapter as save_adapter
+from bokehlib.adapters import trained as trained
+from bokehlib.assembly import assemble
 from bokehlib.errors import InputError
 from bokehlib.optics import Lens
 from bokehlib.pipeline import BokehPipeline
-from bokehlib.study import LossWeights, Pisa, Recipe, method
+from bokehlib.study import Recipe, method
 from bokehlib.weightfiles import need_weights
 
 BASE = "mini-base.safetensors"
 LATENT_CHANNELS = 8
 TILE = 1152  # px; larger pictures are rendered in such tiles, in 2.5 GB
-ENCODER_TAIL = ("mid_block", "conv_norm_out", "conv_out")  # "middle block and output layers"
 
 
 def build(
@@ -88,78 +90,6 @@ def _pipeline(vae, unet, recipe: Recipe) -> BokehPipeline:
     return pipeline
 
 
-# --- What a recipe trains ---------------------------------------------------------------------
-
-
-def add_adapters(pipeline: BokehPipeline, recipe: Recipe) -> None:
-    """Freeze the pipeline, then add what the recipe trains: LoRA in U-Net and encoder.
-
-    Convolutions that begin with zeros are trained themselves instead of by LoRA: the first one
-    where it takes more than the latent, the last one where the classical render is corrected.
-
-    Args:
-        pipeline: made for this recipe; changed in place.
-        recipe: its `rank`, `whole`, `lora_blocks` and `encoder` decide.
-
-    Raises:
-        ValueError: unknown `encoder`, LoRA blocks that match no layer, or a pipeline made with
-            other switches.
-    """
-    for switch in BEYOND_THE_PAPER:
-        found, wanted = pipeline.config[switch], getattr(recipe, switch)
-        if found != wanted:
-            raise ValueError(f"pipeline with {switch}={found}; accepted for the recipe: {wanted}")
-    for part in (pipeline.vae, pipeline.unet):
-        part.requires_grad_(False)
-    if recipe.whole:
-        pipeline.unet.requires_grad_(True)
-    else:
-        new = ("conv_in",) * bool(pipeline.extra_channels) + ("conv_out",) * recipe.classical
-        blocks = tuple(block for block in recipe.lora_blocks if block not in new)
-        _add_lora(pipeline.unet, blocks, recipe.rank)
-        for name in new:
-            getattr(pipeline.unet, name).requires_grad_(True)
-    encoder = [f"encoder.{part}" for part in ENCODER_TAIL]
-    if recipe.encoder == "lora":
-        _add_lora(pipeline.vae, tuple(encoder), recipe.rank)
-    elif recipe.encoder == "full":
-        for name, parameter in pipeline.vae.named_parameters():
-            parameter.requires_grad_(name.startswith(tuple(encoder)))
-    elif recipe.encoder != "fixed":
-        raise ValueError(f"encoder {recipe.encoder!r}; accepted: 'lora', 'full', 'fixed'")
-
-
-def lora_layers(model: torch.nn.Module, blocks: tuple[str, ...]) -> list[str]:
-    """Module paths of the convolutions and linear layers inside the named blocks."""
-    kinds = (torch.nn.Linear, torch.nn.Conv2d)
-    prefixes = tuple(f"{block}." for block in blocks)
-    return [
-        name
-        for name, module in model.named_modules()
-        if isinstance(module, kinds) and (name in blocks or name.startswith(prefixes))
-    ]
-
-
-def _add_lora(model, blocks: tuple[str, ...], rank: int) -> None:
-    layers = lora_layers(model, blocks)
-    if not layers:
-        raise ValueError(f"LoRA blocks {blocks} match no layer")
-    model.add_adapter(
-        LoraConfig(r=rank, lora_alpha=rank, init_lora_weights="gaussian", target_modules=layers)
-    )
-
-
-def trained(pipeline: BokehPipeline) -> dict[str, torch.nn.Parameter]:
-    """The parameters that training changes, by name ("unet...", "vae...")."""
-    parts = {"unet": pipeline.unet, "vae": pipeline.vae}
-    return {
-        f"{part}.{name}": parameter
-        for part, module in parts.items()
-        for name, parameter in module.named_parameters()
-        if parameter.requires_grad
-    }
-
-
 # --- Weight files -----------------------------------------------------------------------------
 
 
@@ -189,53 +119,6 @@ def load_base(path: Path, recipe: Recipe | None = None) -> BokehPipeline:
     except RuntimeError as error:
         raise InputError(f"{path}: tensors do not fit the configuration: {error}") from error
     return _pipeline(vae, unet, recipe or Recipe())
-
-
-def save_adapter(
-    values: dict[str, torch.Tensor], recipe: Recipe, path: Path, note: dict[str, Any]
-) -> None:
-    """Write what a recipe trained as fp16, with the recipe and a training note inside."""
-    tensorfiles.write(values, path, {"recipe": asdict(recipe), "note": note})
-
-
-def load_adapter(pipeline: BokehPipeline, path: Path) -> None:
-    """Add an adapter file to a pipeline and merge it into the weights.
-
-    Raises:
-        InputError: if names or shapes differ from what its recipe trains.
-    """
-    tensors, metadata = tensorfiles.read(path)
-    add_adapters(pipeline, recipe_from(metadata["recipe"]))
-    wanted = trained(pipeline)
-    if tensors.keys() != wanted.keys():
-        odd = sorted(tensors.keys() ^ wanted.keys())
-        raise InputError(f"{path}: {len(odd)} tensors do not match its recipe, first {odd[0]}")
-    with torch.no_grad():
-        for name, parameter in wanted.items():
-            if parameter.shape != tensors[name].shape:
-                found, accepted = tuple(tensors[name].shape), tuple(parameter.shape)
-                raise InputError(f"{path}: {name} is {found}; accepted: {accepted}")
-            parameter.copy_(tensors[name])
-    for model in (pipeline.unet, pipeline.vae):
-        if getattr(model, "_hf_peft_config_loaded", False):
-            model.fuse_lora()
-            model.unload_lora()
-        model.requires_grad_(False)
-
-
-def recipe_from(values: dict[str, Any]) -> Recipe:
-    """A recipe from its plain JSON form."""
-
-    def restore(kind, items):
-        return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in items.items()})
-
-    pisa, weights = restore(Pisa, values["pisa"]), restore(LossWeights, values["weights"])
-    return restore(Recipe, {**values, "pisa": pisa, "weights": weights})
-
-
-def recipe_of(path: Path) -> Recipe:
-    """The recipe that an adapter file was trained with."""
-    return recipe_from(tensorfiles.read(path)[1]["recipe"])
 
 
 def _part(tensors, prefix: str):

@@ -154,7 +154,7 @@ class BokehPipeline(DiffusionPipeline):
             ValueError: if image and disparity differ in size, a value is not finite, or the tile
                 does not fit the halo.
         """
-        weight = next(self.unet.parameters())
+        weight = next(self.vae.parameters())
         picture = self.image_processor.preprocess(image).to(weight.device, weight.dtype)
         depth = torch.as_tensor(disparity).to(weight.device, torch.float32)
         depth = depth.reshape(-1, 1, *depth.shape[-2:])
@@ -259,12 +259,19 @@ class BokehPipeline(DiffusionPipeline):
             progress=self.progress_bar,
         )
 
+    @property
+    def _two_dtypes(self) -> bool:
+        """Whether the autoencoder computes in a wider type than the U-Net."""
+        return self.vae.dtype != self.unet.dtype
+
     def encode(self, image: torch.Tensor) -> torch.Tensor:
         """Image (B, 3, H, W), sRGB in [0, 1] -> scaled latent, the mode of the posterior."""
-        return self.vae.encode(2 * image - 1).latent_dist.mode() * self.vae.config.scaling_factor
+        latent = self.vae.encode(2 * image - 1).latent_dist.mode() * self.vae.config.scaling_factor
+        return latent.to(self.unet.dtype) if self._two_dtypes else latent
 
     def decode(self, latent: torch.Tensor) -> torch.Tensor:
         """Scaled latent -> sRGB (B, 3, H, W), not clamped."""
+        latent = latent.to(self.vae.dtype) if self._two_dtypes else latent
         return (self.vae.decode(latent / self.vae.config.scaling_factor).sample + 1) / 2
 
     def denoise(

@@ -40,7 +40,7 @@ class Recipe:
     pisa: Pisa = Pisa()
     weights: LossWeights = LossWeights()
     timestep: int = 499
-    encoder: str = "lora"  # mid block and output layers of the encoder: "lora", "full" or "fixed"
+    encoder: str = "lora"  # of the encoder's end: "lora", "full" or "fixed"; or as the "authors" do
     rank: int = 8  # of every LoRA pair
     whole: bool = False  # the whole U-Net is tuned, without LoRA
     lora_blocks: tuple[str, ...] = ("down_blocks",)  # U-Net parts that carry LoRA
@@ -56,6 +56,12 @@ class Recipe:
     optics_channels: bool = False  # defocus and disparity beside the latent
     classical: bool = False  # the classical render (in layers), corrected in latent space
     disturbed: float = 0.0  # px by which every second training pair's disparity may be wrong
+    # The published command line's, where the paper says otherwise or nothing
+    semantics: str = "ours"  # the maths that it is trained under: "ours" or "published"
+    edge: str = "paper"  # the edge loss: "paper" (Eq. 10) or "authors"
+    hardening: str = "geometric"  # of the mask's edge; "steps": 3 and 2 more a step
+    adversarial_from: int = 0  # the step from which the adversarial term counts
+    encoder_rate: float = 1.0  # the encoder's learning rate over the U-Net's
 
 
 FULL = Recipe()
@@ -101,6 +107,24 @@ MINI_PAPER = replace(
 )
 _CHANNELS = replace(MINI_PAPER, optics_channels=True)
 
+# The published command line (docs/divergences.md, D1 to D5).
+AS_PUBLISHED = replace(
+    FULL,
+    pisa=Pisa(sites=("down_blocks.1.attentions.0.",)),
+    weights=replace(FULL.weights, adversarial=0.1),
+    encoder="authors",
+    lora_blocks=("down_blocks", "mid_block", "up_blocks"),
+    learning_rate=5e-5,
+    warmup_steps=20,
+    batch_size=1,
+    steps=120_000,
+    semantics="published",
+    edge="authors",
+    hardening="steps",
+    adversarial_from=30_000,
+    encoder_rate=0.1,
+)
+
 # The default: it refines the disparity, and corrects the layered render near outlines and clipped
 # lights. The autoencoder's loss cancels, so the encoder needs no training; half of its disparities
 # were wrong.
@@ -143,7 +167,14 @@ PHYSICS = {  # the rows of Table 2b
     "physics-thin_lens-coverage": _physics(visibility="thin_lens", divide_by_coverage=True),
 }
 
-RECIPES = {**ABLATIONS, "mini": MINI, "mini_paper": MINI_PAPER, **BEYOND, **PHYSICS}
+RECIPES = {
+    **ABLATIONS,
+    "as_published": AS_PUBLISHED,
+    "mini": MINI,
+    "mini_paper": MINI_PAPER,
+    **BEYOND,
+    **PHYSICS,
+}
 
 # --- Trainings: what Tables 2, 2b and 2c compare, all alike ---------------------------------------
 
@@ -202,6 +233,7 @@ class Method:
     paints: bool = False  # paints what is hidden: with LaMa where the user has it, else OpenCV
     published: str = ""  # the method's name in results/published.csv, "" if the paper has none
     colour: str = "#777777"  # in figures
+    files: str = ""  # "module:function" that lists the weight files, where they are no fixed names
 
 
 METHODS = {
@@ -235,7 +267,12 @@ METHODS = {
         colour="#1b6ca8",
     ),
     "bokehdiff-sdxl": Method(
-        "BokehDiff", "one-step diffusion with PISA on SDXL", published="BokehDiff"
+        "BokehDiff",
+        "one-step diffusion with PISA on SDXL: the authors' adapter, or one of your own",
+        "bokehlib.sdxl.loading:load",
+        needs=("transformers",),
+        published="BokehDiff",
+        files="bokehlib.sdxl_files:decisive",
     ),
     "bokehme": Method(
         "BokehMe",

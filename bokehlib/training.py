@@ -1,6 +1,7 @@
 """Training BokehDiff on synthetic pairs (Sec. 3.3, 3.4, 4.1).
 
 accelerate launch -m bokehlib.training --recipe mini --photos FOLDER --run results/runs/mini
+accelerate launch -m bokehlib.training --recipe full --profile sdxl --photos FOLDER --run RUN
 """
 
 import argparse
@@ -22,12 +23,12 @@ from bokehlib.errors import InputError, Parser, run_command
 from bokehlib.losses import BokehLoss, discrimination
 from bokehlib.optics import Lens
 from bokehlib.pipeline import BokehPipeline
+from bokehlib.profiles import PROFILES
 from bokehlib.study import RECIPES, TRAININGS, Recipe
 from bokehlib.synthesis import Batch, Synthesiser, training_cutouts
 from bokehlib.weightfiles import need_weights
 
-CROP = 192  # px; a side of the training pairs
-HALO = 32  # px of reflected margin around them, at least the largest radius
+CROP, HALO = PROFILES["mini"].crop, PROFILES["mini"].halo
 SAMPLING = (8, 2)  # of the visibility; a training step draws a fresh scene anyway
 AHEAD = 4  # steps whose pairs are made in one go: many lens points, few launches
 
@@ -41,6 +42,19 @@ def hardness_at(progress: float, first: float = 3.0, last: float = 1e6) -> float
         last: k_max of S1.
     """
     return first * (last / first) ** min(1.0, progress / 0.8)
+
+
+def hardness_of(recipe: Recipe, step: int) -> float:
+    """Hardness at a step: `hardness_at`, or as the published code counts its two layers' calls.
+
+    Raises:
+        ValueError: unknown `hardening`.
+    """
+    if recipe.hardening == "steps":
+        return 3.0 + 2 * step
+    if recipe.hardening != "geometric":
+        raise ValueError(f"hardening {recipe.hardening!r}; accepted: 'geometric', 'steps'")
+    return hardness_at(step / recipe.steps)
 
 
 class Trainee(torch.nn.Module):
@@ -69,6 +83,7 @@ def train(
     perceptual: torch.nn.Module | None = None,
     judge: discriminator.Discriminator | None = None,
     compiled: bool = False,
+    crop: int = CROP,
 ) -> dict[str, torch.Tensor]:
     """Train what the recipe trains, in a resumable slice; in bfloat16 on a GPU.
 
@@ -85,6 +100,7 @@ def train(
         perceptual: LPIPS network; None = `recipe.perceptual_net` where its weight is not 0.
         judge: discriminator; None = ConvNeXt-T where its weight is not 0.
         compiled: torch.compile all networks: minutes once, then faster steps.
+        crop: side in pixels of scenes that are synthesised.
 
     Returns:
         The averaged trained parameters by name.
@@ -102,42 +118,47 @@ def train(
         judge = None
     elif judge is None:
         judge = discriminator.convnext(recipe.seed)
-    loss = BokehLoss(recipe.weights, perceptual, judge).to(device)
+    loss = BokehLoss(recipe.weights, perceptual, judge, recipe.edge).to(device)
     if batch is None:
-        batch = pairs_from(photos, recipe, device, halo)
+        batch = pairs_from(photos, recipe, device, halo, crop)
     set_seed(recipe.seed)  # LoRA starts from random matrices
     mini.add_adapters(pipeline, recipe)
     if compiled:
         _compile(pipeline, perceptual, judge)
     schedule = schedule_of(recipe, device)
-    lesson = _Lesson(batch, loss, recipe.steps, halo)
+    lesson = _Lesson(batch, loss, recipe, halo)
     opponent = None if judge is None else (judge, lesson.verdict)
     trainee = Trainee(pipeline)
     averaged = loop.run(trainee, lesson.terms, schedule, run_dir, slice_steps, opponent)
     note: dict[str, Any] = {"steps": loop.steps_done(run_dir)}
     if judge is not None:
         note["discriminator"] = judge.label
-    mini.save_adapter(averaged, recipe, run_dir / "adapter.safetensors", note)
+    if loop.is_main():
+        mini.save_adapter(averaged, recipe, run_dir / "adapter.safetensors", note)
     return averaged
 
 
 class _Lesson:
     """The loss terms of a step: first the trainee's, then its discriminator's."""
 
-    def __init__(self, batch: Callable[[int], Batch], loss: BokehLoss, steps: int, halo: int):
-        self.batch, self.loss, self.steps, self.halo = batch, loss, steps, halo
+    def __init__(self, batch: Callable[[int], Batch], loss: BokehLoss, recipe: Recipe, halo: int):
+        self.batch, self.loss, self.recipe, self.halo = batch, loss, recipe, halo
         self.shown: list[torch.Tensor] = []  # target and prediction of the step, in [-1, 1]
 
     def terms(self, module, step: int) -> dict[str, torch.Tensor]:
         """Eq. 12."""
         pair = self.batch(step)
-        hardness = hardness_at(step / self.steps)
+        pair = pair.part(loop.own_part(len(pair.image)))
+        hardness = hardness_of(self.recipe, step)
         predicted = module(pair.image, pair.disparity, pair.lens, hardness, self.halo)
         prediction, target, sharp = (
             2 * x - 1 for x in (predicted.float(), pair.target, pair.image)
         )
         self.shown = [target, prediction.detach().clamp(-1, 1)]
-        return self.loss(prediction, target, sharp)
+        parts = self.loss(prediction, target, sharp)
+        if step < self.recipe.adversarial_from and "adversarial" in parts:
+            parts["adversarial"] = 0 * parts["adversarial"]
+        return parts
 
     def verdict(self, module, step: int) -> dict[str, torch.Tensor]:
         """Eq. 11, on the very pictures of this step."""
@@ -160,11 +181,17 @@ def schedule_of(recipe: Recipe, device: torch.device | str) -> loop.Schedule:
         learning_rate=recipe.learning_rate,
         warmup_steps=recipe.warmup_steps,
         mixed_precision="bf16" if torch.device(device).type == "cuda" else "no",
+        slow="vae.",
+        slow_rate=recipe.encoder_rate,
     )
 
 
 def pairs_from(
-    photos: Path | None, recipe: Recipe, device: torch.device | str, halo: int = HALO
+    photos: Path | None,
+    recipe: Recipe,
+    device: torch.device | str,
+    halo: int = HALO,
+    crop: int = CROP,
 ) -> Callable[[int], Batch]:
     """`pair_stream` of a folder of photographs.
 
@@ -173,7 +200,7 @@ def pairs_from(
     """
     if photos is None:
         raise InputError("photos: none given; accepted: a folder of training photographs")
-    return pair_stream(recipe, training_photos([photos]), photos, device, halo=halo)
+    return pair_stream(recipe, training_photos([photos]), photos, device, crop, halo)
 
 
 def pair_stream(
@@ -293,7 +320,8 @@ def command_line() -> argparse.ArgumentParser:
     parser = Parser(prog="bokehlib.training", allow_abbrev=False)
     add_run_options(parser, "the recipe's")
     parser.add_argument("--recipe", type=_recipe, default="mini", metavar="NAME")
-    parser.add_argument("--base", type=Path, metavar="FILE", help="prior; default: embedded")
+    parser.add_argument("--profile", choices=PROFILES, default="mini", help="the base's scale")
+    parser.add_argument("--base", default="", metavar="FILE", help="default: the profile's own")
     parser.add_argument("--compile", action="store_true", help="slow to start, faster steps")
     return parser
 
@@ -301,16 +329,16 @@ def command_line() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> None:
     """Command line: one slice of one recipe."""
     given = command_line().parse_args(argv)
-    if given.base and not given.base.is_file():
-        raise InputError(f"--base: found no file {given.base}; accepted: a prior's weight file")
-    recipe = asked_for(given, given.recipe)
+    recipe, profile = asked_for(given, given.recipe), PROFILES[given.profile]
     train(
         recipe,
         given.run,
         given.slice_steps,
         photos=given.photos,
-        pipeline=mini.load_base(given.base or need_weights(mini.BASE), recipe).to(loop.device()),
+        pipeline=profile.base(given.base, recipe).to(loop.device()),
+        halo=profile.halo,
         compiled=given.compile,
+        crop=profile.crop,
     )
 
 

@@ -7,7 +7,7 @@ import torch
 
 from bokehlib import results, tables
 from bokehlib.benchmark import __main__ as command
-from bokehlib.benchmark import attention, model, timing
+from bokehlib.benchmark import agreement, attention, model, timing
 from bokehlib.optics import token_radius
 
 pytestmark = pytest.mark.skipif(torch.cuda.is_available(), reason="takes the CPU's clocks")
@@ -66,3 +66,20 @@ def test_an_unknown_part_is_refused(capsys):
     (line,) = capsys.readouterr().err.splitlines()
     assert "everything" in line
     assert "wide" in line
+
+
+def test_what_can_be_shown_without_weights_holds_on_a_handful_of_channels(capsys, monkeypatch):
+    monkeypatch.setattr(agreement, "SMOKE_SIZES", {"square": (64, 64), "wide": (72, 104)})
+    assert agreement.main(["--smoke"]) == 0
+    first, *lines = capsys.readouterr().out.splitlines()
+    assert "random weights, reduced, on cpu" in first
+    assert len(lines) == 14
+    assert all(line.startswith("ok  ") for line in lines)
+    assert "0 missing; 0 left over" in lines[0]
+
+
+def test_what_does_not_hold_is_said_and_fails(capsys, monkeypatch):
+    wrong = agreement.Finding("x", "found 1", "accepted: 2", False)
+    monkeypatch.setattr(agreement, "findings", lambda *_: iter([wrong]))
+    assert agreement.main(["--smoke"]) == 1
+    assert "FAILED  x: found 1; accepted: 2" in capsys.readouterr().out

@@ -27,6 +27,7 @@ from bokehlib import (
     training,
 )
 from bokehlib.benchmark import __main__ as benchmark
+from bokehlib.benchmark import agreement
 from bokehlib.optics import Lens, circle_of_confusion, token_radius
 from bokehlib.results import ROOT
 
@@ -37,9 +38,11 @@ LABELS = {
     *(f"B{n}" for n in range(1, 27)),
     *(f"D{n}" for n in range(1, 13)),
     *(f"X{n}" for n in range(1, 5)),
+    *(f"S{n}" for n in range(1, 10)),
 }
 PROGRAMS = {
     "bokehlib.benchmark": benchmark.command_line,
+    "bokehlib.benchmark.agreement": agreement.command_line,
     "bokehlib.prior": prior.command_line,
     "bokehlib.rivals": rivals.command_line,
     "bokehlib.train_refiner": train_refiner.command_line,
@@ -52,7 +55,7 @@ each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 
 def divergences() -> list[list[str]]:
     text = (ROOT / "docs" / "divergences.md").read_text(encoding="utf-8")
-    rows = [line for line in text.splitlines() if re.match(r"\| [PBDX]\d+ \|", line)]
+    rows = [line for line in text.splitlines() if re.match(r"\| [PBDXS]\d+ \|", line)]
     return [[cell.strip() for cell in row.strip("|").split(" | ")] for row in rows]
 
 
@@ -108,6 +111,8 @@ def test_every_command_is_one_that_the_program_accepts(page):
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     for line in shell_lines(page):
         words = shlex.split(re.sub(r"^[A-Z_]+=\S+ ", "", line), comments=True)
+        if words[:2] == [".venv/bin/accelerate", "launch"]:
+            words = [".venv/bin/python", *words[words.index("-m") :]]
         if words[0] == "make":
             assert re.search(rf"^{words[1]}:", makefile, re.MULTILINE), line
         elif words[0] in ("cp", "mkdir"):

@@ -135,7 +135,7 @@ def test_a_training_is_a_method_whose_adapter_carries_its_name():
 
 
 def test_every_recipe_has_a_name_of_its_own():
-    own = {"mini": study.MINI, "mini_paper": study.MINI_PAPER}
+    own = ("as_published", "mini", "mini_paper")
     parts = (study.ABLATIONS, own, study.BEYOND, study.PHYSICS)
     assert len(study.RECIPES) == sum(map(len, parts))
 

@@ -256,7 +256,7 @@ def test_compiled_networks_are_compiled_once_though_lens_and_hardness_change(tmp
     ("words", "message"),
     [
         ("", "the following arguments are required: --photos, --run; accepted: "),
-        ("--photos p --run r --recipe none", "argument --recipe: found 'none'; accepted: fixed_"),
+        ("--photos p --run r --recipe none", "argument --recipe: found 'none'; accepted: as_pub"),
         ("--photos p --run r --steps 0", "argument --steps: found '0'; accepted: a whole number"),
         ("--photos p --run r --seed x", "argument --seed: found 'x'; accepted: a whole number"),
         ("--photos p --run r --batch-size -2", "argument --batch-size: found '-2'; accepted: "),

@@ -7,6 +7,7 @@ On square grids it agrees with outputs recorded from the published code.
 """
 
 import math
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -89,10 +90,26 @@ def published_optics(disparity: Tensor, lens: Lens) -> Tensor:
     return torch.cat((disparity, circle_of_confusion(disparity, lens) / PIXELS_PER_UNIT), dim=1)
 
 
+@dataclass(frozen=True)
+class PublishedOptics:
+    """What all published layers of one network share.
+
+    Attributes:
+        maps: of `published_optics`, (B, 2, H_px, W_px).
+        hardness: of the mask's edge.
+        segments: how many disparities a ray is followed through.
+    """
+
+    maps: Tensor
+    hardness: float
+    segments: int = 7
+
+
 class PublishedProcessor(AttentionProcessor):
     """The published layer in the place of a plain self-attention.
 
-    `cross_attention_kwargs={"optics": disp_coc}` hands it the result of `published_optics`.
+    `cross_attention_kwargs={"optics": ...}` hands it the result of `published_optics`, or
+    `PublishedOptics`, whose hardness and segments then hold.
     """
 
     def __init__(self, hardness: float = 1e7, segments: int = 7):
@@ -101,12 +118,15 @@ class PublishedProcessor(AttentionProcessor):
 
     def attend(self, q, k, v, attention_mask, optics) -> Tensor:
         """The published layer; a ValueError if `optics` is no tensor (B, 2, H_px, W_px)."""
+        hardness, segments = self.hardness, self.segments
+        if isinstance(optics, PublishedOptics):
+            optics, hardness, segments = optics.maps, optics.hardness, optics.segments
         if not isinstance(optics, Tensor):
             raise ValueError(
                 f"published PISA got {type(optics).__name__} for optics; "
                 "accepted: a tensor (B, 2, H_px, W_px)"
             )
-        return published_attention(q, k, v, optics, hardness=self.hardness, segments=self.segments)
+        return published_attention(q, k, v, optics, hardness=hardness, segments=segments)
 
 
 def install_published(unet) -> None:

@@ -81,6 +81,15 @@ class Batch:
     target: torch.Tensor
     lens: Lens
 
+    def part(self, rows: slice) -> "Batch":
+        """Some of the pairs."""
+        size = len(self.image)
+        focus, aperture = (
+            torch.as_tensor(x).expand(size)[rows] for x in (self.lens.focus, self.lens.aperture)
+        )
+        images = (self.image[rows], self.disparity[rows], self.target[rows])
+        return Batch(*images, Lens(focus, aperture))
+
 
 def training_cutouts(folder: str | Path | None = None, each: int = 48) -> list[Cutouts]:
     """The built-in families of training, and what RGBA files there are in `folder`/cutouts."""

@@ -1,0 +1,43 @@
+"""The scales at which a recipe can be trained: the embedded prior, and SDXL."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from bokehlib import mini
+from bokehlib.errors import InputError
+from bokehlib.pipeline import BokehPipeline
+from bokehlib.sdxl import loading
+from bokehlib.study import Recipe
+from bokehlib.weightfiles import need_weights
+
+
+@dataclass(frozen=True)
+class Profile:
+    """A scale.
+
+    Attributes:
+        crop: side of the training pairs in pixels.
+        halo: reflected margin around them in pixels, at least the largest radius.
+        base: (what was given or "", recipe) -> the frozen pipeline in float32 on the CPU.
+    """
+
+    crop: int
+    halo: int
+    base: Callable[[str, Recipe], BokehPipeline]
+
+
+def _mini(given: str, recipe: Recipe) -> BokehPipeline:
+    if recipe.semantics != "ours":
+        raise InputError(
+            f"--profile: found mini with the semantics {recipe.semantics!r}; accepted: sdxl"
+        )
+    if given and not Path(given).is_file():
+        raise InputError(f"--base: found no file {given}; accepted: a prior's weight file")
+    return mini.load_base(Path(given) if given else need_weights(mini.BASE), recipe)
+
+
+PROFILES = {
+    "mini": Profile(crop=192, halo=32, base=_mini),
+    "sdxl": Profile(crop=512, halo=64, base=loading.trainee),
+}
