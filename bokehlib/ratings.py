@@ -54,6 +54,7 @@ class Key:
         form: one of `FORMS`.
         checks: how many attention checks a rater meets.
         cases: case -> code of a picture -> method.
+        pictures: how they are encoded in the page.
     """
 
     study: str
@@ -61,6 +62,7 @@ class Key:
     form: str
     checks: int
     cases: dict[str, dict[str, str]]
+    pictures: str = ""
 
     @property
     def expected(self) -> int:
@@ -269,7 +271,7 @@ def _sheet(
         sheet.remarks.append(f"{', '.join(sorted(strange))}; accepted: {key.study}")
         return sheet
     seen: dict[tuple[str, ...], str] = {}
-    failed = 0
+    checks: list[bool] = []
     for place, line in lines:
         what = tuple(line[name] for name in ("case", "aspect", "result"))
         what += (line.get("screen", ""),) * (line["aspect"] == CHECK)
@@ -279,27 +281,27 @@ def _sheet(
         if what in seen:
             sheet.remarks.append(f"{place}: says again what {seen[what]} says")
         elif line["aspect"] == CHECK:
-            failed += line["result"] != f"choose {line['rating']}"
+            checks.append(line["result"] == f"choose {line['rating']}")
         else:
             sheet.rows.append(_row(line, key))
         seen.setdefault(what, place)
     sheet.began = min((line.get("time", "") for _, line in lines), default="")
-    sheet.status = _status(sheet, failed, failures, key)
+    sheet.status = _status(sheet, checks, failures, key)
     return sheet
 
 
-def _status(sheet: _Sheet, failed: int, failures: int, key: Key) -> str:
+def _status(sheet: _Sheet, checks: list[bool], failures: int, key: Key) -> str:
     """The sheet's status by what it holds, with its reason added to the remarks."""
     if not sheet.rows:
         sheet.remarks.append(EMPTY_SHEET)
         return "damaged"
-    if failed > failures:
+    if (failed := checks.count(False)) > failures:
         sheet.remarks.append(f"{failed} of {key.checks} attention checks failed")
         return "inattentive"
-    if len(sheet.rows) < key.expected:
-        sheet.remarks.append(f"{len(sheet.rows)} of {key.expected} ratings")
-        return "incomplete"
-    return "complete"
+    wanted = {"ratings": (len(sheet.rows), key.expected), "checks": (len(checks), key.checks)}
+    missing = [f"{n} of {of} {what}" for what, (n, of) in wanted.items() if n < of]
+    sheet.remarks += missing
+    return "incomplete" if missing else "complete"
 
 
 def _wrong(line: dict[str, str], key: Key) -> str:

@@ -169,6 +169,7 @@ def _check(a: np.ndarray, b: np.ndarray, scenes: np.ndarray, seeds: np.ndarray) 
 # --- Ratings: tests, agreement, power ---------------------------------------------------------
 
 WILCOXON_EFFICIENCY = 3 / np.pi  # of t's observations: what the signed ranks make of normal ones
+EXACT = 9  # raters: the exact test of more takes seconds, and the approximation is good
 LEVELS = ("nominal", "ordinal", "interval")
 
 
@@ -194,6 +195,8 @@ def friedman(table: ArrayLike) -> tuple[float, float]:
 def wilcoxon(differences: ArrayLike) -> float:
     """Two-sided p of Wilcoxon's signed ranks, zeros ranked as by Pratt; 1 if all are zero.
 
+    By all signs for up to `EXACT` raters, by the normal approximation for more.
+
     Args:
         differences: (raters,), of a rater's means of two methods.
     """
@@ -201,7 +204,10 @@ def wilcoxon(differences: ArrayLike) -> float:
 
     # Means of a few whole numbers that are equal may differ in the last bit.
     values = np.round(np.asarray(differences, dtype=float), 9)
-    return 1.0 if not values.any() else float(stats.wilcoxon(values, zero_method="pratt").pvalue)
+    if not values.any():
+        return 1.0
+    method = "auto" if len(values) <= EXACT else "asymptotic"
+    return float(stats.wilcoxon(values, zero_method="pratt", method=method).pvalue)
 
 
 def holm(p: ArrayLike) -> np.ndarray:
