@@ -14,12 +14,12 @@ import numpy as np
 
 from bokehlib import results
 from bokehlib.ratings import ASPECTS, COLUMNS, KEY, SCALE, Key
-from bokehlib.user_study.page import CHECKED
 
 STUDY = "demo"
 METHODS = ("scatter", "bokehdiff-mini-paper", "bokehdiff-mini", "drbokeh")
 SCENES, LENS = slice(0, 24, 4), 2  # of synbokeh-mini
 RATERS = 12
+CHECK_AT = 4  # screen of the attention check, which all pass
 STEP, LENIENCY, SLIP = 0.7, 0.4, 0.8  # points
 SEED = 0
 
@@ -52,7 +52,7 @@ def _rows(name: str, rater: int, ranks: np.ndarray, scenes: list[str], rng: np.r
             opinion = 4.5 - STEP * ranks[scene, method] + leniency + rng.normal(0, SLIP)
             rating = int(np.clip(np.round(opinion), *SCALE))
             screen += 1
-            if screen == CHECKED:
+            if screen == CHECK_AT:
                 yield _row(name, screen, scenes[scene], "check", "choose 4", place, 4)
                 screen += 1
             aspect = [*ASPECTS][aspects[turn]]

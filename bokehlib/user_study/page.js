@@ -102,7 +102,7 @@ function show() {
   const view = !state ? "start" : state.finished ? "end" : "rate";
   for (const id of ["start", "rate", "end"]) element(id).hidden = id !== view;
   element("footer").hidden = view !== "rate";
-  element("title").hidden = view === "start";
+  element("title").hidden = element("progress").hidden = view === "start";
   const done = state ? (state.finished ? screens.length : state.at) : 0;
   element("progress").value = screens.length ? done / screens.length : 0;
   if (view === "rate") showScreen();
@@ -122,9 +122,9 @@ function showScreen() {
   element("result").src = shown.results[screen.result].image;
   element("result").alt = element("name").textContent = `Picture ${letter}`;
   element("rate").classList.toggle("several", several);
-  element("rate").style.setProperty("--rest", several ? "21rem" : "17rem");
+  element("rate").style.setProperty("--rest", several ? "22.5rem" : "17rem");
   element("question").replaceChildren(
-    ...(several ? [`Rate picture ${letter} in three ways`] : described(screen.aspects[0])));
+    ...(several ? [`Rate picture ${letter} in three ways, from 1 (worst) to 5 (best)`] : described(screen.aspects[0])));
   element("groups").replaceChildren(...screen.aspects.map((aspect) => scale(aspect, several)));
   element("back").disabled = state.at === 0;
   element("next").textContent = state.at === screens.length - 1 ? "Finish" : "Next";
@@ -143,12 +143,7 @@ function scale(aspect, several) {
   const legend = document.createElement("legend");
   group.className = "scale";
   if (several) legend.append(...described(aspect));
-  else legend.append("Your rating");
-  const ends = ["1 = worst", "5 = best"].map((text) => {
-    const end = document.createElement("span");
-    end.textContent = text;
-    return end;
-  });
+  else legend.append("Your rating, from 1 (worst) to 5 (best)");
   const choices = [1, 2, 3, 4, 5].map((value) => {
     const label = document.createElement("label");
     const input = document.createElement("input");
@@ -158,7 +153,7 @@ function scale(aspect, several) {
     label.append(input, String(value));
     return label;
   });
-  group.append(legend, ends[0], ...choices, ends[1]);
+  group.append(legend, ...choices);
   return group;
 }
 

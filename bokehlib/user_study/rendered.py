@@ -18,7 +18,7 @@ SHOTS: dict[str, tuple[Callable[[], Photo], float, float]] = {  # photo, focus, 
     "evening-near": (evening_glow_made, 0.9, 0.05),
     "evening-far": (evening_glow_made, 0.05, 0.05),
 }
-SMOKE = ("motorcycle-near", "astronaut-woman")
+SMOKE = [*SHOTS][:4]
 
 
 def renderers() -> list[str]:
@@ -30,11 +30,11 @@ def render_cases(smoke: bool = False) -> list[Case]:
     """The shots of `SHOTS`, rendered by every method that lacks nothing.
 
     Args:
-        smoke: two shots in thumbnail size, by two methods that are quick.
+        smoke: fewer shots in thumbnail size, by two methods that are quick.
     """
     import torch
 
-    names = ["scatter", "bokehdiff-mini"] if smoke else renderers()
+    names = ["input", "scatter"] if smoke else renderers()
     loaded = {name: methods.load(name) for name in names}
     cases = []
     for name in SMOKE if smoke else SHOTS:
