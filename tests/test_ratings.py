@@ -246,6 +246,16 @@ def test_a_mean_opinion_score_is_that_of_the_ratings_with_the_papers_number_besi
     assert table.loc["MPIB", "preference_paper"] == 2.04
 
 
+def test_an_interval_ends_with_the_scale(folder):
+    rows = many(folder).assign(rating=5)
+    rows.loc[rows["rater"] == "r0", "rating"] = 1
+    row = opinions(rows).loc["Scatter"]
+    assert row["accuracy"] == 4.5
+    assert row["accuracy_high"] == 5
+    row = opinions(rows.assign(rating=6 - rows["rating"])).loc["Scatter"]
+    assert row["accuracy_low"] == 1
+
+
 def test_a_method_that_the_study_does_not_know_comes_last_under_its_own_name(folder):
     rows = many(folder).replace({"method": {"drbokeh": "my-blur"}})
     assert opinions(rows).index[-1] == "my-blur"

@@ -3,8 +3,12 @@
 import csv
 import json
 import os
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from itertools import pairwise
+from pathlib import Path
 from shutil import copy, which
+from threading import Thread
 
 import pandas as pd
 import pytest
@@ -39,14 +43,14 @@ def open_tab(browser):
     """Opens a page; tabs of one test share what their browser keeps."""
     contexts = {}
 
-    def opened(path, query="", **options):
+    def opened(page, **options):
         context = contexts.setdefault("all", browser.new_context(**options))
         context.set_default_timeout(PATIENCE)
         tab = context.new_page()
         tab.requests, tab.errors = [], []
         tab.on("request", lambda request: tab.requests.append(request.url))
         tab.on("pageerror", lambda error: tab.errors.append(str(error)))
-        tab.goto(path.as_uri() + query)
+        tab.goto(page.as_uri() if isinstance(page, Path) else page)
         return tab
 
     yield opened
@@ -232,7 +236,9 @@ def test_of_two_tabs_one_rates_the_other_says_so_in_one_line_and_nothing_is_lost
     assert second.inner_text("#place") == first.inner_text("#place")
     first.wait_for_selector("#notice:visible")
     assert said in first.inner_text("#notice span")
+    kept = second.evaluate("localStorage.getItem(KEY)")
     first.evaluate("rate('accuracy', 1)")  # what the blocked tab holds is not written
+    assert second.evaluate("localStorage.getItem(KEY)") == kept
     rate(second, key, 4)
     assert view(second) == "end"
     kept = json.loads(second.evaluate("localStorage.getItem(KEY)"))
@@ -310,10 +316,24 @@ def test_every_rater_sees_everything_once_and_numbered_raters_fill_the_square(bu
     assert {s["check"] for p in drawn for s in p if "check" in s} == {1, 2, 4, 5}
 
 
-def test_a_number_in_the_address_is_filled_in(built, open_tab):
-    tab = open_tab(built["drawn"][0], "?rater=7")
+def test_from_a_static_host_it_works_too_and_a_number_in_the_address_is_filled_in(built, open_tab):
+    path, key = built["drawn"]
+
+    class Silent(SimpleHTTPRequestHandler):
+        def log_message(self, *_):
+            pass
+
+    handler = partial(Silent, directory=path.parent)
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        Thread(target=server.serve_forever).start()
+        address = f"http://127.0.0.1:{server.server_port}/index.html?rater=7"
+        tab = open_tab(address)
+        server.shutdown()
     begin(tab)
+    rate(tab, key, 7)
+    assert view(tab) == "end"
     assert tab.evaluate("[state.rater, state.number]") == ["n7", 7]
+    assert [url for url in tab.requests if url.startswith("http")] == [address]
 
 
 # --- For everyone ----------------------------------------------------------------------------
@@ -357,7 +377,8 @@ def test_the_focus_goes_from_the_question_through_the_scale_to_the_buttons(built
         tab.keyboard.press("Tab")
         order.append(tab.evaluate(name))
         ring = "[document.activeElement, document.activeElement.closest('label')].some("
-        ring += "(e) => e && getComputedStyle(e).outlineStyle === 'solid')"
+        ring += "(e) => e && getComputedStyle(e).outlineStyle === 'solid'"
+        ring += " && getComputedStyle(e).opacity === '1')"
         assert tab.evaluate(ring), order[-1]
     assert order[0] in {*ratings.ASPECTS, "check"}
     assert order[1:] == ["next", "shortcuts", "button"]

@@ -306,7 +306,8 @@ function prepare() {
 prepare();
 if (storage) {
   window.addEventListener("storage", (event) => event.key === LOCK && event.newValue && beat());
-  window.addEventListener("pagehide", () => !blocked && storage.removeItem(LOCK));
+  window.addEventListener("pagehide", () =>
+    storage.getItem(LOCK)?.startsWith(TAB) && storage.removeItem(LOCK));
   window.addEventListener("pageshow", (event) => event.persisted && beat());
   setInterval(beat, 1000);
   restore();
