@@ -11,14 +11,7 @@ from matplotlib.figure import Figure
 from bokehlib import statistics, study
 from bokehlib.figures import PAGE, STYLE, absent
 from bokehlib.tables import mean_opinions
-from bokehlib.tables.ratings_tables import (
-    ASPECTS,
-    CHANCE,
-    PLANNED,
-    PROBABILITY,
-    spread,
-    strictest,
-)
+from bokehlib.tables.ratings_tables import ASPECTS, PLANNED, PROBABILITY, spread, strictest
 
 RATERS = (10, 20, PLANNED)
 OTHER = "#777777"  # a method that the study does not know
@@ -50,8 +43,7 @@ def ratings(rows: pd.DataFrame, published: pd.DataFrame, demo: bool = False) -> 
         labels = [textwrap.fill(label, 16) for label in table["method"]]
         panels[0].set_yticks(range(len(table)), labels)
         _power(panels[-1], rows)
-        note = "point, bar: mean opinion score and 95 % interval over raters; ring: the paper's"
-        figure.supxlabel(note, size=7, x=0.4)
+        figure.supxlabel("bars: 95 % over raters; rings: the paper", size=7, x=0.4)
         if demo:
             mark = {"size": 28, "rotation": 12, "color": "#c00000", "alpha": 0.3}
             figure.text(0.5, 0.55, "demo: nobody rated anything", mark, ha="center", va="center")
@@ -88,4 +80,4 @@ def _power(axes: Axes, rows: pd.DataFrame) -> None:
         axes.plot(*place, "o", color="#1b6ca8", markersize=2.5)
         axes.annotate(f"{raters}", place, (4, -8), textcoords="offset points", size=7)
     axes.axhline(PROBABILITY, color="#bbbbbb", linewidth=0.6, zorder=0)
-    axes.set_xlabel(f"true difference (points), by raters\nlevel {CHANCE} over all pairs")
+    axes.set_xlabel("true difference, by raters")
