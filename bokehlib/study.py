@@ -430,7 +430,10 @@ class Scores:
 
 @dataclass(frozen=True)
 class Artefact:
-    """One table or figure: the reporter that makes it and the measurements it reads."""
+    """One table or figure: the reporter that makes it and the measurements it reads.
+
+    Where there are ratings, the tables of tests and the figure come with Table 1 (right).
+    """
 
     notebook: str
     parameters: dict = field(default_factory=dict)
@@ -479,6 +482,8 @@ ARTEFACTS = {
         {"table": "tableS1"},
         _held_by_others("ebb_val294", "ebb_val294-original-borrowed", "ebb_val294-original"),
     ),
+    "table1_ratings": Artefact("41_table1_ratings", {"ratings": "real"}),
+    "table1_ratings_demo": Artefact("41_table1_ratings", {"ratings": "demo"}),
     "tableS2_rebuilt": Artefact(
         "40_quality_tables", {"table": "tableS2_rebuilt"}, _held_by_others("synbokeh300")
     ),

@@ -2,8 +2,8 @@
 
 A frame holds numbers alone and nothing where nothing was measured; `markdown` and `latex` show
 such a cell as "not run". A paper's number stands only in a column that ends in `_paper`. Every
-table has one place: `quality_tables`, `ablation_tables`, `claims_table`, `in_focus_table`,
-`speed_table`.
+table has one place: `quality_tables`, `ratings_tables`, `ablation_tables`, `claims_table`,
+`in_focus_table`, `speed_table`.
 """
 
 import pandas as pd
@@ -19,6 +19,13 @@ from bokehlib.tables.quality_tables import (
     not_measured,
     quality,
 )
+from bokehlib.tables.ratings_tables import (
+    NO_RATINGS,
+    RATING_KINDS,
+    agreement,
+    mean_opinions,
+)
+from bokehlib.tables.ratings_tables import pairs as rating_pairs
 from bokehlib.tables.speed_table import (
     NO_SPEED,
     SPEED_COLUMNS,
@@ -37,15 +44,18 @@ __all__ = [
     "FITTED_KINDS",
     "NO_FITTED",
     "NO_FOCUS",
+    "NO_RATINGS",
     "NO_SPEED",
     "PHYSICS",
     "QUALITY",
+    "RATING_KINDS",
     "SPEED_COLUMNS",
     "SPEED_KEY",
     "SPEED_KINDS",
     "SPEED_PLANNED",
     "WORDS",
     "ablation",
+    "agreement",
     "beyond",
     "build",
     "claims",
@@ -53,11 +63,13 @@ __all__ = [
     "in_focus",
     "latex",
     "markdown",
+    "mean_opinions",
     "measured_on",
     "not_measured",
     "physics",
     "pictures_in",
     "quality",
+    "rating_pairs",
     "speed",
 ]
 
@@ -69,6 +81,7 @@ def build(
     benchmark: pd.DataFrame = NO_SPEED,
     focus: pd.DataFrame = NO_FOCUS,
     fitted: pd.DataFrame = NO_FITTED,
+    ratings: pd.DataFrame = NO_RATINGS,
 ) -> pd.DataFrame:
     """The table of that name, by one of the functions of this package.
 
@@ -77,6 +90,12 @@ def build(
     """
     if name in QUALITY:
         return quality(name, scores, published, fitted)
+    if name == "table1_ratings":
+        return mean_opinions(ratings, published)
+    if name == "ratings_agreement":
+        return agreement(ratings)
+    if name == "ratings_pairs":
+        return rating_pairs(ratings)
     if name == "table2_ablation":
         return ablation(scores, published)
     if name == "table2b_physics":

@@ -8,9 +8,13 @@ import pandas as pd
 
 from bokehlib import study
 from bokehlib.statistics import paired_difference
+from bokehlib.tables.ratings_tables import ASPECTS
 
 NETWORKS = {"lpips": ["lpips_alex", "lpips_squeeze", "lpips_vgg"]}  # the paper names no network
-HIGHER_IS_BETTER = {"psnr": True, "ssim": True}  # every other metric: lower is better
+HIGHER_IS_BETTER = {  # every other metric: lower is better
+    **{"psnr": True, "ssim": True},
+    **dict.fromkeys(ASPECTS, True),
+}
 PICTURE = ["image", "blur", "perturbation"]
 
 

@@ -7,6 +7,7 @@ from bokehlib import study
 from bokehlib.data import SEARCH_RANGE
 from bokehlib.tables.in_focus_table import MARK
 from bokehlib.tables.measured import HIGHER_IS_BETTER, NETWORKS
+from bokehlib.tables.ratings_tables import ASPECTS, CHANCE, PLANNED, PROBABILITY
 
 HEADINGS = {
     "dataset": "Data set",
@@ -40,8 +41,23 @@ HEADINGS = {
     "ssim_crossed": "SSIM, cross-selected ↑",
     "left_out": "Left out",
     "peak_gib": "peak GiB",
+    "source": "Ratings",
+    "accuracy": "(i) Accuracy ↑",
+    "authenticity": "(ii) Authenticity ↑",
+    "preference": "(iii) Preference ↑",
+    "raters": "Raters",
+    "ratings": "Number of ratings",
+    "aspect": "Aspect",
+    "pair": "Methods",
+    "rating_difference": "Difference, points ↑",
+    "p": "p (Wilcoxon, Holm)",
+    "friedman": "Friedman's χ²",
+    "friedman_p": "p (Friedman)",
+    "alpha": "Krippendorff's α ↑",
+    "deviation": "Spread of differences, points",
+    "detectable": "Detectable, points ↓",
 }
-COMPARED = ("psnr", "ssim", "dists", *NETWORKS["lpips"])  # the best of ours is bold
+COMPARED = ("psnr", "ssim", "dists", *NETWORKS["lpips"], *ASPECTS)  # the best of ours is bold
 DECIMALS = {  # else 4
     **{"psnr": 3, "trainings": 0, "images": 0, "seconds": 3},
     **{"aperture": 2, "left_out": 0},
@@ -49,17 +65,28 @@ DECIMALS = {  # else 4
     **{"loss_method": 2, "loss_scatter": 2},
     **dict.fromkeys(study.FOCUS_REGIONS.values(), 2),
     **{"milliseconds": 3, "peak_gib": 3, "ratio_to_plain": 3},
+    **dict.fromkeys(ASPECTS, 2),
+    **{"raters": 0, "ratings": 0, "rating_difference": 2, "friedman": 1, "alpha": 2},
+    **{"deviation": 2, "detectable": 2},
 }
+CHANCES = ("p", "friedman_p")  # "< 0.0001" where four decimals show none
 WORDS = (
     *("dataset", "method", "tuned", "setting", "disparity", "scenes", "psnr_verdict"),
     *("lpips_verdict", "what", "tokens", "heads", "radius", "direction"),
+    *("source", "aspect", "pair", "rating_verdict"),
 )
-DIFFERENCES = {"psnr_difference": "psnr", "lpips_percent": "lpips"}  # with bounds, verdict
-LATEX_SIGNS = {"_": r"\_", "%": r"\%", "±": r"$\pm$", "↑": r"$\uparrow$", "↓": r"$\downarrow$"}
+DIFFERENCES = {  # with bounds and verdict
+    **{"psnr_difference": "psnr", "lpips_percent": "lpips"},
+    "rating_difference": "rating",
+}
+LATEX_SIGNS = {
+    **{"_": r"\_", "%": r"\%", "±": r"$\pm$", "↑": r"$\uparrow$", "↓": r"$\downarrow$"},
+    **{"χ²": r"$\chi^2$", "α": r"$\alpha$", "−": r"$-$", "<": r"$<$"},
+}
 NOT_EVERYWHERE = (  # "–" where other numbers of ours stand in the row
     *DIFFERENCES,
     *("loss_method", "loss_scatter", "peak_gib", "ratio_to_plain"),
-    *("aperture", "ssim_crossed"),
+    *("aperture", "ssim_crossed", "p"),
 )
 LABELS = study.DATASETS | {
     "ebb_val294": "EBB Val294, exposure-aligned",
@@ -135,6 +162,25 @@ CAPTIONS = {
         "of something nearer, and what is blurred itself. Regions of fewer than 100 pixels do not "
         f"count. The marks: {MARK:g} dB for constant and for in focus."
     ),
+    "table1_ratings": (
+        f"Table 1 (right): mean opinion scores from 1 to 5. {_PAPER}, of 50 raters on their own "
+        f"pictures: compare within a column, not across the two; {_VARIANTS}. Ours with [95 % "
+        "interval] over raters, at the ends of the scale at most."
+    ),
+    "ratings_agreement": (
+        "The ratings behind Table 1 (right), aspect by aspect. Friedman's test: raters' means of "
+        "every method. α: 1 if all raters agree, 0 by chance, on an ordinal scale. Spread: "
+        "standard deviation over raters of the difference between two methods, the median over "
+        f"pairs. Detectable: the smallest difference that {PLANNED} such raters, each with as many "
+        f"cases, show with a probability of {PROBABILITY:.0%} in Wilcoxon's test at the level of "
+        f"{CHANCE} over all pairs (Holm's strictest step)."
+    ),
+    "ratings_pairs": (
+        f"Which method do raters prefer? Differences of mean ratings with {_INTERVAL}, on the same "
+        "raters and cases. The intervals come from resampled raters and are not corrected; p "
+        "(Wilcoxon's signed ranks over raters' means, by Holm for the pairs of an aspect) and "
+        "verdict are."
+    ),
     "speed": (
         "Durations and peak memory; ratios are to plain attention in the same run. `pisa` has one "
         "radius everywhere, `pisa-photo` those of a photograph, up to that one. A method's row is "
@@ -160,16 +206,20 @@ def _text(frame: pd.DataFrame, column: str, bold: str) -> list[str]:
     if column in NOT_EVERYWHERE:
         absent = absent.mask(_measured(frame), "–")
     sign = "+" if column in DIFFERENCES else ""
+    values = frame[column].astype(float)
     numbers = [
         none if np.isnan(x) else f"{x:{sign}.{decimals}f}"
-        for x, none in zip(frame[column].astype(float), absent, strict=True)
+        for x, none in zip(values, absent, strict=True)
     ]
+    if column in CHANCES:
+        return ["< 0.0001" if x < 5e-5 else text for x, text in zip(values, numbers, strict=True)]
     if column in DIFFERENCES:
         return _with_intervals(numbers, frame, DIFFERENCES[column], decimals)
     if column not in COMPARED:
         return numbers
     marks = _best(frame, column)
-    return [bold.format(n) if mark else n for n, mark in zip(numbers, marks, strict=True)]
+    marked = [bold.format(n) if mark else n for n, mark in zip(numbers, marks, strict=True)]
+    return _with_bounds(marked, frame, column) if column in ASPECTS else marked
 
 
 def _measured(frame: pd.DataFrame) -> pd.Series:
@@ -187,9 +237,19 @@ def _with_intervals(means: list[str], frame: pd.DataFrame, stem: str, decimals: 
     ]
 
 
+def _with_bounds(means: list[str], frame: pd.DataFrame, column: str) -> list[str]:
+    """Each mean as "4.12 [3.98, 4.25]", alone where it has no interval."""
+    bounds = frame[[f"{column}_{end}" for end in ("low", "high")]].to_numpy()
+    return [
+        mean if np.isnan(low) else f"{mean} [{low:.2f}, {high:.2f}]"
+        for mean, (low, high) in zip(means, bounds, strict=True)
+    ]
+
+
 def _columns(frame: pd.DataFrame) -> list[str]:
-    """Columns that are shown; bounds and verdict stand in the cell of their difference."""
-    inside = {f"{s}_{end}" for s in DIFFERENCES.values() for end in ("low", "high", "verdict")}
+    """Columns that are shown; bounds and verdict stand in the cell of their mean or difference."""
+    stems = (*DIFFERENCES.values(), *ASPECTS)
+    inside = {f"{stem}_{end}" for stem in stems for end in ("low", "high", "verdict")}
     return [column for column in frame if column not in inside]
 
 
@@ -212,7 +272,8 @@ def display(frame: pd.DataFrame, bold: str) -> pd.DataFrame:
 
 
 def _caption(name: str, note: str) -> str:
-    return f"{CAPTIONS[name]} {note}".rstrip()
+    demo = "DEMO: nobody rated anything. " if name.endswith("_demo") else ""
+    return f"{demo}{CAPTIONS[name.removesuffix('_demo')]} {note}".rstrip()
 
 
 def markdown(frame: pd.DataFrame, name: str, note: str = "") -> str:
