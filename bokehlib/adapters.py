@@ -1,9 +1,12 @@
 """What a recipe trains beside a frozen base, and the file that keeps it, at every scale.
 
-An adapter file holds the trained tensors as fp16 and, as metadata, the recipe itself.
+An adapter file holds the trained tensors as fp16 and, as metadata, the recipe itself. A smaller
+file does nearly as well:
+
+python -m bokehlib.adapters results/runs/mini/adapter.safetensors --rank 9 --out FILE
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +15,7 @@ from peft import LoraConfig
 
 from bokehlib import tensorfiles
 from bokehlib.assembly import BEYOND_THE_PAPER
-from bokehlib.errors import InputError
+from bokehlib.errors import InputError, Parser, run_command
 from bokehlib.pipeline import BokehPipeline
 from bokehlib.study import LossWeights, Pisa, Recipe
 
@@ -151,7 +154,8 @@ def load_adapter(pipeline: BokehPipeline, path: Path) -> Report:
         InputError: if names or shapes differ from what its recipe trains.
     """
     tensors, metadata = tensorfiles.read(path)
-    add_adapters(pipeline, _recipe(path, metadata))
+    recipe = _recipe(path, metadata)
+    add_adapters(pipeline, replace(recipe, rank=metadata.get("rank", recipe.rank)))
     wanted = trained(pipeline)
     if tensors.keys() != wanted.keys():
         odd = sorted(tensors.keys() ^ wanted.keys())
@@ -168,6 +172,27 @@ def load_adapter(pipeline: BokehPipeline, path: Path) -> Report:
             model.unload_lora()
         model.requires_grad_(False)
     return Report(used=tuple(sorted(tensors)))
+
+
+def cut_rank(tensors: dict[str, torch.Tensor], rank: int) -> dict[str, torch.Tensor]:
+    """The nearest adapter of a lower rank: of every B A the largest singular values.
+
+    Args:
+        tensors: of an adapter, by name; what is not LoRA stays as it is.
+        rank: at most the adapter's.
+    """
+    cut = dict(tensors)
+    for name in (name for name in tensors if ".lora_A." in name):
+        other = name.replace(".lora_A.", ".lora_B.")
+        down, up = tensors[name], tensors[other]
+        right, factor = torch.linalg.qr(down.flatten(1).double().mT)
+        left, other_factor = torch.linalg.qr(up.flatten(1).double())
+        u, values, v = torch.linalg.svd(other_factor @ factor.mT)
+        share = values[:rank].sqrt()
+        lower, upper = (right @ v.mT[:, :rank] * share).mT, left @ u[:, :rank] * share
+        cut[name] = lower.to(down).reshape(rank, *down.shape[1:])
+        cut[other] = upper.to(up).reshape(len(up), rank, *up.shape[2:])
+    return cut
 
 
 def recipe_from(values: dict[str, Any]) -> Recipe:
@@ -193,3 +218,26 @@ def _recipe(path: Path, metadata: dict[str, Any]) -> Recipe:
     if "recipe" not in metadata:
         raise InputError(f"{path}: found no recipe; accepted: an adapter that a recipe trained")
     return recipe_from(metadata["recipe"])
+
+
+# --- Command line ------------------------------------------------------------------------------
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Command line: write an adapter file with a lower rank; its recipe says what was trained."""
+    parser = Parser(prog="bokehlib.adapters", allow_abbrev=False)
+    parser.add_argument("adapter", type=Path, metavar="FILE")
+    parser.add_argument("--rank", type=int, required=True, metavar="N")
+    parser.add_argument("--out", type=Path, required=True, metavar="FILE")
+    given = parser.parse_args(argv)
+    if not given.adapter.is_file():
+        raise InputError(f"found no file {given.adapter}; accepted: an adapter file")
+    tensors, metadata = tensorfiles.read(given.adapter)
+    highest = metadata.get("rank", _recipe(given.adapter, metadata).rank)
+    if not 1 <= given.rank <= highest:
+        raise InputError(f"--rank: found {given.rank}; accepted: 1 to {highest}")
+    tensorfiles.write(cut_rank(tensors, given.rank), given.out, metadata | {"rank": given.rank})
+
+
+if __name__ == "__main__":
+    raise SystemExit(run_command(main))

@@ -20,7 +20,7 @@ from bokehlib import tensorfiles
 from bokehlib.weightfiles import need_weights
 
 WEIGHTS = "refiner.safetensors"
-WIDTHS = (16, 24, 36, 48)
+WIDTHS = (32, 48, 64, 80)  # channels at 2, 4, 8 and 16 px
 RINGS = (2, 4, 6, 9)  # px, distances of the neighbours, in eight directions each
 WINDOW = 17  # px, over which the second disparity channel is stretched to [0, 1]
 FLAT = 0.02  # of disparity, a contrast that counts as half of one
@@ -53,7 +53,7 @@ class Refiner(nn.Module):
         """Start near the identity.
 
         Args:
-            widths: channels at 2, 4, 8 and 16 px.
+            widths: as `WIDTHS`.
         """
         super().__init__()
         pairs = list(itertools.pairwise(widths))

@@ -446,13 +446,17 @@ EMBEDDED = (  # what runs on every machine
     *("input", "scatter", "layered"),
     *("bokehdiff-mini-paper", "bokehdiff-mini"),
 )
-_MINI_SCORES = tuple(Scores("synbokeh-mini", m) for m in (*EMBEDDED, "drbokeh"))
+_MINI_SCORES = tuple(
+    Scores("synbokeh-mini", m) for m in (*EMBEDDED, "drbokeh", "deeplens-retrained")
+)
 _LORA_SCORES = tuple(  # whole U-Nets are too large to come with the study
     Scores("synbokeh-mini", name, optional=True)
     for name, recipe in TRAININGS.items()
     if not recipe.whole
 )
-_DISTURBED_SCORES = tuple(Scores("synbokeh-mini", m, perturbed=True) for m in EMBEDDED[1:])
+_DISTURBED_SCORES = tuple(
+    Scores("synbokeh-mini", m, perturbed=True) for m in (*EMBEDDED[1:], "drbokeh")
+)
 _STRIP = "46_picture_strips"
 
 
