@@ -29,7 +29,7 @@ KEY = ["dataset", "image", "method", "blur", "perturbation"]  # what makes a row
 METRICS = ["psnr", "ssim", "lpips_alex", "lpips_squeeze", "lpips_vgg", "dists"]
 COLUMNS = [*KEY, *METRICS, "seconds"]
 PARTS = ("exact", "perturbed", "disturbed")  # of a score file: disparity true, by radius, by name
-PICTURE_BYTES = 700_000  # a figure of photographs stays below this
+PICTURE_BYTES = 600_000  # a figure of photographs stays below this
 
 
 def resolve(results: str = "", smoke: bool = False) -> Path:
