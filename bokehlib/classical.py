@@ -18,6 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from bokehlib.optics import HAS_TRITON, Lens, circle_of_confusion
 
@@ -47,50 +48,64 @@ def scatter(
         (B, 3, H, W) in [0, 1], in the image's dtype and on its device; the image itself where the
         aperture is 0.
     """
-    if image.is_cuda and HAS_TRITON:
+    # In double, so that int(r) is that of the definition, on a GPU too.
+    radius = circle_of_confusion(disparity.to(image.device).double(), lens)
+    light = image.to(torch.float32 if _by_kernel(image) else torch.float64).clamp(min=0).pow(gamma)
+    blurred = spread(light, radius, threads).pow(1 / gamma).clamp(0, 1).to(image)
+    return torch.where(lens.column(radius)[1] == 0, image, blurred)
+
+
+def spread(light: Tensor, radius: Tensor, threads: int | None = None) -> Tensor:
+    """Every pixel's light over its disc, sum(w light) / sum(w); without gradients.
+
+    Args:
+        light: (B, 3 or 4, H, W): linear RGB, and perhaps a coverage by which it is multiplied.
+        radius: (B, 1, H, W) in px.
+        threads: as for `scatter`.
+
+    Returns:
+        Like light, in double on a CPU and in float32 on a GPU.
+    """
+    if _by_kernel(light):
         from bokehlib import classical_kernel
 
-        # In double, so that int(r) is that of the definition.
-        radius = circle_of_confusion(disparity.to(image.device).double(), lens)
-        return classical_kernel.scatter(image, radius, lens.column(radius)[1] == 0, gamma)
-    radius = circle_of_confusion(disparity.cpu().double(), lens)  # (B, 1, H, W)
-    aperture = torch.as_tensor(lens.aperture).expand(len(image)).tolist()
-    result = image.clone()
-    for n, opening in enumerate(aperture):
-        if opening == 0:
-            continue
-        linear = image[n].cpu().double().clamp(min=0).pow(gamma).permute(1, 2, 0)  # (H, W, 3)
-        blurred = _spread(linear.contiguous().numpy(), radius[n, 0].numpy(), threads)
-        encoded = torch.from_numpy(blurred).pow(1 / gamma).clamp(0, 1).permute(2, 0, 1)
-        result[n] = encoded.to(result)
-    return result
+        return classical_kernel.spread(light, radius)
+    sources = F.pad(light.cpu().double(), (0, 0, 0, 0, 0, 4 - light.shape[1]))
+    sources = sources.permute(0, 2, 3, 1).contiguous()  # (B, H, W, 4)
+    pairs = zip(sources.numpy(), radius.cpu().double().numpy(), strict=True)
+    blurred = np.stack([_spread(source, each[0], threads) for source, each in pairs])
+    return torch.from_numpy(blurred).permute(0, 3, 1, 2)[:, : light.shape[1]].to(light.device)
 
 
-def _spread(linear: np.ndarray, radius: np.ndarray, threads: int | None) -> np.ndarray:
-    """Normalised sum of all discs, (H, W, 3); strips of sources add up in a fixed order."""
+def _by_kernel(light: Tensor) -> bool:
+    return light.is_cuda and HAS_TRITON
+
+
+def _spread(light: np.ndarray, radius: np.ndarray, threads: int | None) -> np.ndarray:
+    """Normalised sum of all discs, (H, W, 4); strips of sources add up in a fixed order."""
     height, width = radius.shape
     radius = np.ascontiguousarray(np.minimum(radius, _LARGEST))
     add_discs = compiled()
     rows = -(-height // STRIPS)
     starts = range(0, height, rows)
-    total = np.zeros((height, width, 4))  # (H, W, [sum(w I), sum(w)])
+    total = np.zeros((height, width, 5))  # (H, W, [sum(w light), sum(w)])
 
     def strip(start: int) -> tuple[int, np.ndarray]:
         stop = min(start + rows, height)
         reach = int(min(radius[start:stop].max(), height)) + 1
         first, last = max(start - reach, 0), min(stop + reach, height)
-        sums = np.zeros((last - first, width, 4))
-        add_discs(linear, radius, start, stop, first, sums)
+        sums = np.zeros((last - first, width, 5))
+        add_discs(light, radius, start, stop, first, sums)
         return first, sums
 
     with ThreadPoolExecutor(threads or os.cpu_count()) as pool:
         for first, sums in pool.map(strip, starts):
             total[first : first + len(sums)] += sums
-    return total[..., :3] / total[..., 3:]
+    return total[..., :4] / total[..., 4:]
 
 
 def _scatter_rows(
-    linear: np.ndarray, radius: np.ndarray, start: int, stop: int, first: int, sums: np.ndarray
+    light: np.ndarray, radius: np.ndarray, start: int, stop: int, first: int, sums: np.ndarray
 ) -> None:
     """Add the discs of the source rows start..stop to sums, whose row 0 is image row `first`."""
     height, width = radius.shape
@@ -101,7 +116,7 @@ def _scatter_rows(
             high = min(reach, max(y, height - 1 - y)) + 1
             wide = min(reach, max(x, width - 1 - x)) + 1
             energy = 1 / (r * r + 0.2)
-            red, green, blue = linear[y, x]
+            red, green, blue, coverage = light[y, x]
             weights = np.empty(wide)
             for dy in range(high):
                 for dx in range(wide):
@@ -116,7 +131,8 @@ def _scatter_rows(
                         sums[row - first, column, 0] += w * red
                         sums[row - first, column, 1] += w * green
                         sums[row - first, column, 2] += w * blue
-                        sums[row - first, column, 3] += w
+                        sums[row - first, column, 3] += w * coverage
+                        sums[row - first, column, 4] += w
 
 
 @functools.cache

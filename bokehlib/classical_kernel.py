@@ -23,7 +23,7 @@ BEYOND = constexpr(4.0)  # px outside a disc; from there on its edge is below e^
 
 # --- Pieces of the kernel ---------------------------------------------------------------------
 
-_kernel = triton.jit(do_not_specialize=["h", "w", "inverse"])
+_kernel = triton.jit(do_not_specialize=["h", "w"])
 
 
 @triton.jit
@@ -61,34 +61,26 @@ def _high(pair):
     return (pair >> 32).to(tl.int32).to(tl.float32, bitcast=True)
 
 
-@triton.jit
-def _encode(PICTURE, RESULT, total, weight, inverse, closed, inside):
-    """Store one channel: total / weight as sRGB, or the picture's own where the lens is closed."""
-    value = tl.minimum(tl.exp2(tl.log2(total / weight) * inverse), 1.0)
-    own = tl.load(PICTURE, mask=inside & closed, other=0.0)
-    tl.store(RESULT, tl.where(closed, own, value.to(own.dtype)), mask=inside)
-
-
 # --- Kernel -----------------------------------------------------------------------------------
 
 
 @_kernel
-def _scatter_kernel(
-    PICTURES, RADII, LIGHT, WIDEST, CLOSED, RESULTS, h, w, inverse,
-    ROWS: constexpr, COLUMNS: constexpr,
+def _spread_kernel(
+    RADII, LIGHT, WIDEST, RESULTS, h, w,
+    PAIRS: constexpr, ROWS: constexpr, COLUMNS: constexpr,
 ):  # fmt: skip
     """RADII and LIGHT are those of `_pack`; WIDEST (B,) is the largest radius of each picture."""
     picture, width = tl.program_id(1).to(tl.int64), w + 2 * COLUMNS
     area = width * (h + 2 * ROWS)
     RADII += picture * area
-    LIGHT += picture * 2 * area
+    LIGHT += picture * PAIRS * area
     top, left = _tile(w, ROWS, COLUMNS)
     row = top + tl.arange(0, ROWS * COLUMNS) // COLUMNS
     column = left + tl.arange(0, ROWS * COLUMNS) % COLUMNS
     widest = tl.minimum(tl.load(WIDEST + picture), tl.maximum(h, w).to(tl.float32))
     reach = widest.to(tl.int32) + 1
     weight = tl.zeros([ROWS * COLUMNS], tl.float32)
-    red, green, blue = weight, weight, weight
+    red, green, blue, coverage = weight, weight, weight, weight
     above = tl.maximum(-reach, 1 - ROWS - top)
     for i in range(tl.minimum(reach, h - 1 - top) - above + 1):
         dy = above + i
@@ -107,57 +99,58 @@ def _scatter_kernel(
             red += edge * _high(pair)
             green += edge * _low(other)
             blue += edge * _high(other)
-    inside, closed = (row < h) & (column < w), tl.load(CLOSED + picture)
-    PICTURES += picture * 3 * (h * w) + row * w + column
-    RESULTS += picture * 3 * (h * w) + row * w + column
-    for channel in tl.static_range(3):
-        total = red if channel == 0 else green if channel == 1 else blue
-        _encode(PICTURES, RESULTS, total, weight, inverse, closed, inside)
-        PICTURES += h * w
-        RESULTS += h * w
+            if PAIRS == 3:
+                coverage += edge * _low(tl.load(LIGHT + 2 * area + at))
+    inside, channels = (row < h) & (column < w), 3 + (PAIRS == 3)
+    RESULTS += picture * channels * (h * w) + row * w + column
+    for channel in tl.static_range(3 + (PAIRS == 3)):
+        total = (
+            red if channel == 0 else green if channel == 1 else blue if channel == 2 else coverage
+        )
+        tl.store(RESULTS + channel * (h * w), total / weight, mask=inside)
 
 
 # --- Launch -----------------------------------------------------------------------------------
 
 
-def _pack(image: Tensor, radius: Tensor, gamma: float) -> tuple[Tensor, Tensor]:
+def _pack(light: Tensor, radius: Tensor) -> tuple[Tensor, Tensor]:
     """What a source spreads, with a margin of a tile in which there is no light.
 
     The margin spares the kernel all questions about borders; pairs of floats, half of its loads.
 
     Returns:
-        Radii (B, 1, H', W'), and light (B, 2, H', W', 1): int64 that hold two float32 each, energy
-        e = 1 / (r^2 + 0.2) and e R, then e G and e B.
+        Radii (B, 1, H', W'), and light (B, 2 or 3, H', W', 1): int64 that hold two float32 each,
+        energy e = 1 / (r^2 + 0.2) and e R, then e G and e B, then e times coverage and nothing.
     """
     energy = 1 / (radius.square() + 0.2)
-    linear = image.float().clamp(min=0).pow(gamma)
     across, down = (SETTINGS[name] for name in ("COLUMNS", "ROWS"))
     margin = across, across, down, down
-    light = F.pad(torch.cat((energy, linear * energy), dim=1), margin)
-    pairs = light.unflatten(1, (2, 2)).movedim(2, -1).contiguous()
+    spent = F.pad(
+        torch.cat((energy, light * energy), dim=1), (*margin, 0, (1 + light.shape[1]) % 2)
+    )
+    pairs = spent.unflatten(1, (-1, 2)).movedim(2, -1).contiguous()
     return F.pad(radius, margin), pairs.view(torch.int64)
 
 
-def scatter(image: Tensor, radius: Tensor, closed: Tensor, gamma: float) -> Tensor:
-    """`classical.scatter` in one launch, and a dozen that pack the sources; it never waits.
+def spread(light: Tensor, radius: Tensor) -> Tensor:
+    """`classical.spread` in one launch, and a dozen that pack the sources; it never waits.
 
     Args:
-        image: (B, 3, H, W), sRGB in [0, 1], float16, bfloat16 or float32.
+        light: (B, 3 or 4, H, W), linear.
         radius: (B, 1, H, W) in px.
-        closed: (B, 1, 1, 1), whether the aperture is 0: the image is returned bit for bit.
-        gamma: linear light is image ** gamma.
 
     Returns:
-        (B, 3, H, W) in [0, 1], in the image's dtype.
+        Like light, float32.
     """
-    image, (height, width) = image.contiguous(), image.shape[-2:]
+    height, width = light.shape[-2:]
     radius = radius.clamp(max=LARGEST).float()
-    sources, result = _pack(image, radius, gamma), torch.empty_like(image)
+    radii, pairs = _pack(light.float(), radius)
+    result = torch.empty(light.shape, dtype=torch.float32, device=light.device)
     rows, columns = SETTINGS["ROWS"], SETTINGS["COLUMNS"]
-    programs = triton.cdiv(height, rows) * triton.cdiv(width, columns), len(image)
-    with torch.cuda.device_of(image):
-        _scatter_kernel[programs](
-            image, *sources, radius.amax((1, 2, 3)), closed, result,
-            height, width, 1 / gamma, **SETTINGS,
+    programs = triton.cdiv(height, rows) * triton.cdiv(width, columns), len(light)
+    with torch.cuda.device_of(light):
+        _spread_kernel[programs](
+            radii, pairs, radius.amax((1, 2, 3)), result, height, width,
+            PAIRS=pairs.shape[1], **SETTINGS,
         )  # fmt: skip
     return result

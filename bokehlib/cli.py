@@ -7,28 +7,17 @@ stderr and exit code 2; Ctrl-C is exit code 130.
 import argparse
 import json
 import logging
-import math
 import os
 import sys
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
-from bokehlib import images, methods, study
-from bokehlib.errors import InputError, Parser, run_command
-
-DEFAULT_METHOD = "bokehdiff-mini"
-LARGEST_SEED = 2**63 - 1
+from bokehlib import methods, render_options, rendering, study
+from bokehlib.errors import InputError, Parser, number, run_command
 
 USAGE = {
-    "render": (
-        "IMAGE --out FILE (--disparity FILE | --estimate-disparity) "
-        "(--focus X,Y | --focus-disparity F) --aperture K [--method NAME] [--seed N] "
-        "[--device auto|cpu|cuda]"
-    ),
+    "render": render_options.USAGE,
     "methods": "no arguments",
     "study": "[TABLE ...] [--smoke] [--fresh]",
     "data": "check PATH, build",
@@ -64,20 +53,7 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     commands = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=_Parser)
 
     render = commands.add_parser("render", allow_abbrev=False, help="render one photo")
-    render.add_argument("image", metavar="IMAGE", help="the all-in-focus photo")
-    render.add_argument("--out", metavar="FILE", required=True, help=f"one of {images.SUFFIXES}")
-    depth = render.add_mutually_exclusive_group(required=True)
-    depth.add_argument("--disparity", metavar="FILE", help="PNG, JPEG or .npy; 1 = nearest")
-    depth.add_argument("--estimate-disparity", action="store_true", help="not in this version")
-    focus = render.add_mutually_exclusive_group(required=True)
-    focus.add_argument("--focus", metavar="X,Y", help="pixel in focus, x right and y down")
-    focus.add_argument("--focus-disparity", metavar="F", help="disparity in focus, 0 to 1")
-    render.add_argument(
-        "--aperture", metavar="K", required=True, help="blur radius in px per unit of disparity"
-    )
-    render.add_argument("--method", metavar="NAME", default=DEFAULT_METHOD, help="see `methods`")
-    render.add_argument("--seed", metavar="N", default="0", help="for methods that draw numbers")
-    render.add_argument("--device", metavar="NAME", default="auto", help="auto, cpu or cuda")
+    render_options.add_options(render)
     render.set_defaults(run=_render)
 
     listing = commands.add_parser("methods", allow_abbrev=False, help="what can render")
@@ -142,130 +118,6 @@ def _bind_values(argv: list[str], command: _Parser) -> list[str]:
     return bound
 
 
-def _number(text: str, argument: str, accepted: str, low: float, high: float = math.inf) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not (math.isfinite(value) and low <= value <= high):
-        raise InputError(f"{argument}: found {text!r}; accepted: {accepted}")
-    return value
-
-
-# --- render ---------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class _Job:
-    """All that `render` needs, checked."""
-
-    image: np.ndarray  # (H, W, 3)
-    disparity: np.ndarray  # (H, W)
-    focus: float
-    aperture: float
-    method: str
-    seed: int
-    device: str
-    out: Path
-
-
-def _render(arguments: argparse.Namespace) -> int:
-    _quieten()
-    job = _check(arguments)
-
-    import torch
-
-    from bokehlib.evaluation import timed
-    from bokehlib.optics import Lens
-
-    renderer = methods.load(job.method, device=job.device)
-    device = methods.resolve_device(job.device)
-    image = torch.from_numpy(job.image).permute(2, 0, 1)[None].to(device)  # (1, 3, H, W)
-    disparity = torch.from_numpy(job.disparity)[None, None].to(device)  # (1, 1, H, W)
-    torch.manual_seed(job.seed)
-    with torch.inference_mode():
-        picture, seconds = timed(renderer, image, disparity, Lens(job.focus, job.aperture))
-    images.write_image(job.out, picture[0].permute(1, 2, 0).float().cpu().numpy())
-    height, width = job.disparity.shape
-    report = {
-        "method": job.method,
-        "width": width,
-        "height": height,
-        "focus_disparity": round(job.focus, 6),
-        "aperture": job.aperture,
-        "seconds": round(seconds, 3),
-    }
-    print(json.dumps(report))
-    return 0
-
-
-def _check(arguments: argparse.Namespace) -> _Job:
-    """Everything that can be wrong with the arguments and the files, cheapest first."""
-    aperture = _number(
-        arguments.aperture, "--aperture", "a finite number of pixels, 0 or more", low=0
-    )
-    seed = arguments.seed
-    digits = seed.isascii() and seed.isdigit() and len(seed) <= len(str(LARGEST_SEED))
-    if not digits or int(seed) > LARGEST_SEED:
-        raise InputError(f"--seed: found {seed!r}; accepted: a whole number, 0 to {LARGEST_SEED}")
-    if arguments.device not in methods.DEVICES:
-        accepted = ", ".join(methods.DEVICES)
-        raise InputError(f"--device: found {arguments.device!r}; accepted: {accepted}")
-    _check_method(arguments.method)
-    if arguments.estimate_disparity:
-        raise InputError(
-            "--estimate-disparity: found no depth network: it is not part of this version; "
-            "accepted: --disparity FILE"
-        )
-    out = images.check_output(arguments.out)
-    for argument, file in (("IMAGE", arguments.image), ("--disparity", arguments.disparity)):
-        if _same_file(out, Path(file)):
-            raise InputError(
-                f"--out: found {out}, the same file as {argument} {file}; accepted: another file"
-            )
-    image = images.read_image(arguments.image)
-    height, width = image.shape[:2]
-    disparity = images.match_size(images.read_disparity(arguments.disparity), height, width)
-    focus = _focus(arguments, disparity)
-    return _Job(
-        image, disparity, focus, aperture, arguments.method, int(seed), arguments.device, out
-    )
-
-
-def _check_method(name: str) -> None:
-    if name not in study.METHODS:
-        raise InputError(f"--method: found {name!r}; accepted: {', '.join(study.METHODS)}")
-    missing = methods.lacks(name)
-    if missing:
-        accepted = ", ".join(methods.ready())
-        raise InputError(f"--method: found {name}, {missing}; accepted: {accepted}")
-
-
-def _focus(arguments: argparse.Namespace, disparity: np.ndarray) -> float:
-    """The disparity in focus: given, or that of the pixel (x, y) of the image as displayed."""
-    if arguments.focus_disparity is not None:
-        text = arguments.focus_disparity
-        return _number(text, "--focus-disparity", "a disparity from 0 to 1", low=0, high=1)
-    height, width = disparity.shape
-    accepted = f"X,Y with X from 0 to {width - 1} and Y from 0 to {height - 1}"
-    parts = arguments.focus.split(",")
-    if len(parts) != 2:
-        raise InputError(f"--focus: found {arguments.focus!r}; accepted: {accepted}")
-    found = f"--focus {arguments.focus}"
-    x = int(_number(parts[0], found, accepted, low=0))
-    y = int(_number(parts[1], found, accepted, low=0))
-    if x >= width or y >= height:
-        raise InputError(
-            f"--focus: found {arguments.focus}, outside the image of {width}x{height}; "
-            f"accepted: {accepted}"
-        )
-    return float(disparity[y, x])
-
-
-def _same_file(one: Path, other: Path) -> bool:
-    return one.exists() and other.exists() and one.samefile(other)
-
-
 def _quieten() -> None:
     """Keep the libraries' own warnings and, where nobody looks, their progress bars off stderr."""
     warnings.simplefilter("ignore")
@@ -275,7 +127,12 @@ def _quieten() -> None:
         os.environ.setdefault("TQDM_DISABLE", "1")
 
 
-# --- methods, study, data -------------------------------------------------------------------
+# --- Commands -------------------------------------------------------------------------------
+
+
+def _render(arguments: argparse.Namespace) -> int:
+    _quieten()
+    return rendering.run(arguments)
 
 
 def _methods(arguments: argparse.Namespace) -> int:
@@ -308,7 +165,7 @@ def _data_check(arguments: argparse.Namespace) -> int:
 def _data_build(arguments: argparse.Namespace) -> int:
     _quieten()
     accepted = "a whole number, 1 to 9999"
-    scenes = _number(arguments.scenes, "--scenes", accepted, low=1, high=9999)
+    scenes = number(arguments.scenes, "--scenes", accepted, low=1, high=9999)
     if scenes != int(scenes):
         raise InputError(f"--scenes: found {arguments.scenes!r}; accepted: {accepted}")
     if arguments.device not in methods.DEVICES:

@@ -65,9 +65,10 @@ def doubtful(image: Tensor, disparity: Tensor, lens: Lens) -> Tensor:
 
     Blur within one surface is a gather that it does exactly. It cannot know what lies behind an
     outline, nor how bright a clipped light is. So, with S the pixels within 2 px of a jump of the
-    signed radius by more than 1 px and those that a clipped channel leaves open, and r(s) the
-    radius there (of the wider side at a jump), rho(p) = max over s in S of r(s) - |P_s - P_p|;
-    the share rises from 0 at rho = -4 px, since outlines are not known exactly, to 1 at rho = 0.
+    signed radius by more than 1 px and those with a clipped channel whose own radius exceeds
+    0.5 px, and r(s) the radius there (of the wider side at a jump), rho(p) = max over s in S of
+    r(s) - |P_s - P_p|; the share rises from 0 at rho = -4 px, since outlines are not known
+    exactly, to 1 at rho = 0.
 
     Args:
         image: (B, 3, H, W), sRGB in [0, 1].
@@ -76,7 +77,7 @@ def doubtful(image: Tensor, disparity: Tensor, lens: Lens) -> Tensor:
     """
     signed = defocus(disparity, lens)
     high, low = (sign * F.max_pool2d(sign * signed, NEAR, 1, NEAR // 2) for sign in (1, -1))
-    clipped = image.amax(dim=1, keepdim=True) > CLIPPED
+    clipped = (image.amax(dim=1, keepdim=True) > CLIPPED) & (signed.abs() > SHARP)
     nothing = signed.new_full((), -math.inf)
     radius = torch.where(clipped, signed.abs(), nothing)
     radius = torch.where(high - low > JUMP, torch.maximum(high.abs(), low.abs()), radius)

@@ -1,6 +1,7 @@
 """The one kind of error that a user can mend, and command lines that end with it."""
 
 import argparse
+import math
 import sys
 from collections.abc import Callable
 from typing import NoReturn
@@ -22,6 +23,21 @@ class Parser(argparse.ArgumentParser):
         """Raise an InputError instead of printing usage."""
         accepted = self.accepted or " ".join(self.format_usage().split()[2:])
         raise InputError(message if "accepted" in message else f"{message}; accepted: {accepted}")
+
+
+def number(text: str, argument: str, accepted: str, low: float, high: float = math.inf) -> float:
+    """A finite number from `low` to `high`.
+
+    Raises:
+        InputError: The text is none.
+    """
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not (math.isfinite(value) and low <= value <= high):
+        raise InputError(f"{argument}: found {text!r}; accepted: {accepted}")
+    return value
 
 
 def run_command(command: Callable[[], int | None]) -> int:

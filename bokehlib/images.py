@@ -5,7 +5,7 @@ Images are float32 (H, W, 3), sRGB-encoded, in [0, 1]; disparity is float32 (H, 
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from bokehlib.errors import InputError
+from bokehlib.phonedepth import is_heif, open_heif
 
 FORMATS: dict[str, dict[str, Any]] = {  # suffix -> how Pillow writes it
     ".png": {"format": "PNG"},
@@ -23,9 +24,9 @@ FORMATS: dict[str, dict[str, Any]] = {  # suffix -> how Pillow writes it
     ".tif": {"format": "TIFF", "compression": "tiff_deflate"},
     ".tiff": {"format": "TIFF", "compression": "tiff_deflate"},
 }
-SUFFIXES = ", ".join(FORMATS)
+TEMPORARY = ".bokehlib-"  # how the name of a file begins that is being written
 
-_PICTURE = "an opaque PNG, JPEG, WebP or TIFF picture"
+_PICTURE = "an opaque PNG, JPEG, WebP, TIFF or HEIC picture"
 _MAP = "an 8- or 16-bit grey PNG, a grey JPEG or a .npy array of (H, W), in [0, 1], 1 = nearest"
 _BROKEN = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)
 _GREY_TOLERANCE = 4  # of 255: what JPEG does to the channels of a grey picture
@@ -44,27 +45,38 @@ def read_image(path: str | Path, argument: str = "IMAGE") -> np.ndarray:
     Raises:
         InputError: Missing, unreadable, truncated, not a picture or with transparent pixels.
     """
-    picture = _open(path, argument, _PICTURE)
+    return to_array(open_picture(path, argument, _PICTURE), path, argument, _PICTURE)
+
+
+def to_array(picture: Image.Image, path: str | Path, argument: str, accepted: str) -> np.ndarray:
+    """An opened picture as (H, W, 3) float32, as `read_image` gives it.
+
+    Raises:
+        InputError: It has transparent pixels or 32 bits a pixel.
+    """
     if picture.has_transparency_data:
         picture = picture.convert("RGBA")
         alpha = picture.getchannel("A").getextrema()
         if alpha != (255, 255):
             found = f"transparent pixels, alpha from {alpha[0]} to {alpha[1]} of 255"
-            raise InputError(_complain(argument, path, found, _PICTURE))
+            raise InputError(_complain(argument, path, found, accepted))
     if picture.mode.startswith("I;16"):
         grey = np.asarray(picture, dtype=np.float32) / 65535
         return np.repeat(grey[..., None], 3, axis=-1)
     if picture.mode in ("I", "F"):
-        raise InputError(_complain(argument, path, "32 bits a pixel", _PICTURE))
+        raise InputError(_complain(argument, path, "32 bits a pixel", accepted))
     return np.asarray(picture.convert("RGB"), dtype=np.float32) / 255
 
 
-def read_disparity(path: str | Path, argument: str = "--disparity") -> np.ndarray:
-    """Read a disparity map.
+def read_disparity(
+    path: str | Path, argument: str = "--disparity", accepted: str = _MAP
+) -> np.ndarray:
+    """Read a disparity map from a grey picture or an array; `depthmaps.read` takes more.
 
     Args:
         path: 8- or 16-bit grey PNG, grey JPEG (their full scale is 1), or .npy of values in [0, 1].
         argument: What an error calls the file.
+        accepted: What an error says would do.
 
     Returns:
         (H, W) float32 in [0, 1], 1 = nearest.
@@ -74,18 +86,29 @@ def read_disparity(path: str | Path, argument: str = "--disparity") -> np.ndarra
             or outside [0, 1].
     """
     if Path(path).suffix.lower() == ".npy":
-        return _read_array(path, argument)
-    picture = _open(path, argument, _MAP)
+        return _in_range(read_array(path, argument, accepted), path, argument, accepted)
+    picture = open_picture(path, argument, accepted)
     if picture.mode.startswith("I;16"):
         return np.asarray(picture, dtype=np.float32) / 65535
     if picture.mode in ("I", "F"):
-        raise InputError(_complain(argument, path, "32 bits a pixel", _MAP))
+        raise InputError(_complain(argument, path, "32 bits a pixel", accepted))
     channels = np.asarray(picture.convert("RGB"), dtype=np.int16)
     spread = int(np.ptp(channels, axis=-1).max())
     if spread > _GREY_TOLERANCE:
         found = f"a colour picture, channels up to {spread} of 255 apart"
-        raise InputError(_complain(argument, path, found, _MAP))
+        raise InputError(_complain(argument, path, found, accepted))
     return channels.mean(axis=-1, dtype=np.float32) / 255
+
+
+def _in_range(array: np.ndarray, path: str | Path, argument: str, accepted: str) -> np.ndarray:
+    bad = int((~np.isfinite(array)).sum())
+    if bad:
+        raise InputError(_complain(argument, path, f"{bad} NaN or infinite values", accepted))
+    low, high = float(array.min()), float(array.max())
+    if low < 0 or high > 1:
+        found = f"values from {low:.6g} to {high:.6g}"
+        raise InputError(_complain(argument, path, found, accepted))
+    return array
 
 
 def match_size(
@@ -119,15 +142,17 @@ def match_size(
     return np.clip(np.asarray(smooth), 0, 1)
 
 
-def check_output(path: str | Path, argument: str = "--out") -> Path:
+def check_output(
+    path: str | Path, argument: str = "--out", suffixes: Iterable[str] = tuple(FORMATS)
+) -> Path:
     """Make sure, before any work, that a picture can be written there.
 
     Raises:
         InputError: Unknown suffix, a folder, or a folder that is missing or not writable.
     """
     path = Path(path)
-    accepted = f"a file in a writable folder, ending in {SUFFIXES}"
-    if path.suffix.lower() not in FORMATS:
+    accepted = f"a file in a writable folder, ending in {', '.join(suffixes)}"
+    if path.suffix.lower() not in suffixes:
         raise InputError(_complain(argument, path, f"suffix {path.suffix!r}", accepted))
     if path.is_dir():
         raise InputError(_complain(argument, path, "a folder", accepted))
@@ -166,7 +191,7 @@ def write_disparity(path: str | Path, disparity: np.ndarray, argument: str = "--
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """A temporary name beside `path` that becomes `path` on success and vanishes on failure."""
-    temporary = path.with_name(f".bokehlib-{os.getpid()}{path.suffix}")
+    temporary = path.with_name(f"{TEMPORARY}{os.getpid()}{path.suffix}")
     try:
         yield temporary
         os.replace(temporary, path)
@@ -184,9 +209,15 @@ def _save(path: Path, picture: Image.Image, argument: str) -> None:
         raise InputError(_complain(argument, path, str(error), accepted)) from error
 
 
-def _open(path: str | Path, argument: str, accepted: str) -> Image.Image:
-    """The decoded first frame, upright."""
-    _check_file(path, argument, accepted)
+def open_picture(path: str | Path, argument: str, accepted: str) -> Image.Image:
+    """The decoded first frame, upright, of any picture that Pillow or pillow-heif reads.
+
+    Raises:
+        InputError: Missing, unreadable, truncated or not a picture.
+    """
+    check_file(path, argument, accepted)
+    if is_heif(path):
+        open_heif(path, argument)
     try:
         with Image.open(path) as picture:
             picture.load()
@@ -198,29 +229,32 @@ def _open(path: str | Path, argument: str, accepted: str) -> Image.Image:
         raise InputError(_complain(argument, path, found, accepted)) from error
 
 
-def _read_array(path: str | Path, argument: str) -> np.ndarray:
-    _check_file(path, argument, _MAP)
+def read_array(path: str | Path, argument: str, accepted: str) -> np.ndarray:
+    """The numbers of a .npy file as (H, W) float32, whatever their range.
+
+    Raises:
+        InputError: Missing, truncated, not numbers or not of two dimensions.
+    """
+    check_file(path, argument, accepted)
     try:
         array = np.load(path, allow_pickle=False)
     except _BROKEN as error:
         found = f"a broken or truncated .npy file ({error})"
-        raise InputError(_complain(argument, path, found, _MAP)) from error
+        raise InputError(_complain(argument, path, found, accepted)) from error
     if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiub":
         found = f"{getattr(array, 'dtype', 'an archive')} values"
-        raise InputError(_complain(argument, path, found, _MAP))
+        raise InputError(_complain(argument, path, found, accepted))
     if array.ndim != 2 or array.size == 0:
-        raise InputError(_complain(argument, path, f"shape {array.shape}", _MAP))
-    array = array.astype(np.float32)
-    bad = int((~np.isfinite(array)).sum())
-    if bad:
-        raise InputError(_complain(argument, path, f"{bad} NaN or infinite values", _MAP))
-    low, high = float(array.min()), float(array.max())
-    if low < 0 or high > 1:
-        raise InputError(_complain(argument, path, f"values from {low:.6g} to {high:.6g}", _MAP))
-    return array
+        raise InputError(_complain(argument, path, f"shape {array.shape}", accepted))
+    return array.astype(np.float32)
 
 
-def _check_file(path: str | Path, argument: str, accepted: str) -> None:
+def check_file(path: str | Path, argument: str, accepted: str) -> None:
+    """Make sure that a file is there.
+
+    Raises:
+        InputError: It is not, or is no regular file.
+    """
     path = Path(path)
     if not path.exists():
         raise InputError(_complain(argument, path, "no such file", accepted))

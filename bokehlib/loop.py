@@ -177,6 +177,7 @@ class _Trainer:
                     f"{len(self.learners)}, as the recipe asks, or a new folder"
                 )
             self.accelerator.load_state(str(state))
+            self.average.to(self.accelerator.device)  # its file is read to the CPU
 
     def save(self, run_dir: Path) -> None:
         """Write a checkpoint beside the last one; only then let the pointer name it."""

@@ -6,7 +6,7 @@ No noise is added anywhere, the timestep is fixed, and the optics reach the netw
 Beyond the paper, each off by default: the optics as channels beside the latent ("optics_channels"),
 
     out = D(z0) + m (image - D(z))              ("detail"; m is `conditions.sharpness`)
-    out = c + D(z0) - D(E(c))                   ("classical"; c is `classical.scatter`)
+    out = c + D(z0) - D(E(c))                   ("classical"; c is `layered.render`)
     out = c + g (D(z0) - D(E(c)))               (both; g is `conditions.doubtful`)
 
 With "classical" E(c) stands beside z, z0 = E(c) - beta_t / alpha_t eps, and eps is 0 before
@@ -23,7 +23,7 @@ from diffusers import AutoencoderKL, DDIMScheduler, DiffusionPipeline, UNet2DCon
 from diffusers.image_processor import VaeImageProcessor
 from diffusers.utils import BaseOutput
 
-from bokehlib import classical, conditions, optics, tiles
+from bokehlib import conditions, layered, optics, tiles
 from bokehlib.optics import Lens
 from bokehlib.pisa.processor import TokenOptics, install, pisa_sites
 from bokehlib.tiles import reflect
@@ -218,7 +218,7 @@ class BokehPipeline(DiffusionPipeline):
         """`transform` of an image (B, 3, H, W) that is padded already, given `token_optics`."""
         latent, beside = self.encode(image), []
         if self.config.classical:
-            blurred = classical.scatter(image, disparity, lens)
+            blurred = layered.render(image, disparity, lens)
             beside.append(self.encode(blurred))
         if self.config.optics_channels:
             maps = conditions.optics_channels(disparity, lens, self.latent_stride)

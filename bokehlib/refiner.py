@@ -10,7 +10,7 @@ so the result never leaves the range of what stands around and a constant map st
 """
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -20,6 +20,7 @@ from bokehlib import tensorfiles
 from bokehlib.weightfiles import need_weights
 
 WEIGHTS = "refiner.safetensors"
+WIDTHS = (16, 24, 36, 48)
 RINGS = (2, 4, 6, 9)  # px, distances of the neighbours, in eight directions each
 WINDOW = 17  # px, over which the second disparity channel is stretched to [0, 1]
 FLAT = 0.02  # of disparity, a contrast that counts as half of one
@@ -48,7 +49,7 @@ class _Block(nn.Module):
 class Refiner(nn.Module):
     """A U-Net at 1/2 to 1/16 of the resolution that weighs every pixel's neighbours."""
 
-    def __init__(self, widths: tuple[int, ...] = (16, 24, 36, 48)):
+    def __init__(self, widths: Sequence[int] = WIDTHS):
         """Start near the identity.
 
         Args:
@@ -119,6 +120,7 @@ def load(device: str | torch.device = "cpu") -> Refiner:
     Raises:
         InputError: if its weight file is missing or broken.
     """
-    refiner = Refiner()
-    refiner.load_state_dict(tensorfiles.read(need_weights(WEIGHTS))[0])
+    weights, inside = tensorfiles.read(need_weights(WEIGHTS))
+    refiner = Refiner(inside["widths"])
+    refiner.load_state_dict(weights)
     return refiner.requires_grad_(False).to(device)

@@ -54,7 +54,7 @@ class Recipe:
     detail: bool = False  # the networks keep away from what is right without them
     refined: bool = False  # outlines of the disparity are moved to those of the photo first
     optics_channels: bool = False  # defocus and disparity beside the latent
-    classical: bool = False  # the classical render, corrected in latent space
+    classical: bool = False  # the classical render (in layers), corrected in latent space
     disturbed: float = 0.0  # px by which every second training pair's disparity may be wrong
 
 
@@ -101,7 +101,7 @@ MINI_PAPER = replace(
 )
 _CHANNELS = replace(MINI_PAPER, optics_channels=True)
 
-# The default: it refines the disparity, and corrects the classical render near outlines and clipped
+# The default: it refines the disparity, and corrects the layered render near outlines and clipped
 # lights. The autoencoder's loss cancels, so the encoder needs no training; half of its disparities
 # were wrong.
 MINI = replace(
@@ -113,16 +113,19 @@ MINI = replace(
     disturbed=4.0,
     learning_rate=1e-3,
     batch_size=32,
-    steps=2_960,  # what nine minutes of one GPU gave
+    steps=3_000,
 )
 
-BEYOND = {  # what the paper does not have, each against "mini_paper"
+BEYOND = {  # what the paper does not have, each against "mini_paper": the rows of Table 2c
+    "mini_rank8": replace(MINI_PAPER, rank=8),
+    "mini_rank32": replace(MINI_PAPER, rank=32),
+    "mini_whole": replace(MINI_PAPER, whole=True),
     "mini_detail": replace(MINI_PAPER, detail=True),
     "mini_channels": _CHANNELS,
     "mini_thin_lens": replace(MINI_PAPER, pisa=replace(MINI_PAPER.pisa, visibility="thin_lens")),
-    "mini_residual": replace(_CHANNELS, classical=True),
-    "mini_whole": replace(MINI_PAPER, whole=True),
     "mini_disturbed": replace(MINI_PAPER, disturbed=4.0),
+    "mini_residual": replace(_CHANNELS, classical=True),
+    "mini_confined": replace(_CHANNELS, classical=True, detail=True),
 }
 
 
@@ -142,10 +145,15 @@ PHYSICS = {  # the rows of Table 2b
 
 RECIPES = {**ABLATIONS, "mini": MINI, "mini_paper": MINI_PAPER, **BEYOND, **PHYSICS}
 
-# --- Trainings: what Tables 2 and 2b compare, all alike ---------------------------------------
+# --- Trainings: what Tables 2, 2b and 2c compare, all alike ---------------------------------------
 
 TABLE_STEPS = 400
-SEVERAL = ("full", "no_coc", "no_softmax_q", "no_occlusion", *PHYSICS)  # trained with SEEDS seeds
+_OF_TABLE_2C = ("mini_paper", *BEYOND)
+SEVERAL = (  # trained with SEEDS seeds
+    *("full", "no_coc", "no_softmax_q", "no_occlusion"),
+    *PHYSICS,
+    *_OF_TABLE_2C,
+)
 SEEDS = 3
 
 
@@ -166,10 +174,15 @@ def trained_name(recipe: str, seed: int, whole: bool = False) -> str:
     return f"{recipe}{'-whole' * whole}-s{seed}"
 
 
+def _trained_alike(name: str, seed: int, whole: bool) -> Recipe:
+    recipe = on_mini(RECIPES[name])
+    return replace(recipe, seed=seed, whole=whole or recipe.whole)
+
+
 TRAINING = re.compile(r"^(?P<recipe>.+?)(?P<tuned>(?:-whole)?)-s(?P<seed>\d+)$")
 TRAININGS = {  # Table 2b needs no LoRA: its rows share all but the attention
-    trained_name(name, seed, whole): replace(on_mini(RECIPES[name]), seed=seed, whole=whole)
-    for whole, names in ((False, ABLATIONS), (True, (*ABLATIONS, *PHYSICS)))
+    trained_name(name, seed, whole): _trained_alike(name, seed, whole)
+    for whole, names in ((False, (*ABLATIONS, *_OF_TABLE_2C)), (True, (*ABLATIONS, *PHYSICS)))
     for name in names
     for seed in range(SEEDS if name in SEVERAL else 1)
 }
@@ -199,6 +212,12 @@ METHODS = {
         "bokehlib.baselines.scatter:load",
         colour="#d95f02",
     ),
+    "layered": Method(
+        "Scatter in layers",
+        "the same kernel in up to three layers, cut where outlines are; ours",
+        "bokehlib.baselines.layered:load",
+        colour="#a6761d",
+    ),
     "bokehdiff-mini-paper": Method(
         "BokehDiff-mini (paper)",
         "the paper's one-step model with PISA, without the adversarial term, on the embedded prior",
@@ -208,8 +227,8 @@ METHODS = {
         colour="#66a6d6",
     ),
     "bokehdiff-mini": Method(
-        "BokehDiff-mini (given Scatter)",
-        "one step with PISA on the embedded prior, to correct what the classical render gets wrong",
+        "BokehDiff-mini (given layers)",
+        "one step with PISA on the embedded prior, to correct what the layered render gets wrong",
         "bokehlib.mini:load",
         weights=("mini-base.safetensors", "bokehdiff-mini.safetensors", "refiner.safetensors"),
         published="BokehDiff",
@@ -297,7 +316,7 @@ def method(name: str) -> Method:
     if name not in TRAININGS:
         return METHODS[name]
     files = ("mini-base.safetensors", f"{name}.safetensors")
-    return Method(name, "a training of Table 2 or 2b", "bokehlib.mini:load", files)
+    return Method(name, "a training of Table 2, 2b or 2c", "bokehlib.mini:load", files)
 
 
 # --- Data sets ------------------------------------------------------------------------------
@@ -386,12 +405,10 @@ class Artefact:
     probes: dict[str, tuple[str, ...]] = field(default_factory=dict)  # probe -> of these methods
 
 
-EMBEDDED = (
-    "input",
-    "scatter",
-    "bokehdiff-mini-paper",
-    "bokehdiff-mini",
-)  # what runs on every machine
+EMBEDDED = (  # what runs on every machine
+    *("input", "scatter", "layered"),
+    *("bokehdiff-mini-paper", "bokehdiff-mini"),
+)
 _MINI_SCORES = tuple(Scores("synbokeh-mini", m) for m in (*EMBEDDED, "drbokeh"))
 _LORA_SCORES = tuple(  # whole U-Nets are too large to come with the study
     Scores("synbokeh-mini", name, optional=True)
@@ -435,6 +452,7 @@ ARTEFACTS = {
     ),
     "table2_ablation": Artefact("42_ablation_tables", {"table": "table2_ablation"}, _LORA_SCORES),
     "table2b_physics": Artefact("42_ablation_tables", {"table": "table2b_physics"}),
+    "table2c_beyond": Artefact("42_ablation_tables", {"table": "table2c_beyond"}),
     "speed": Artefact("44_speed", {}, _MINI_SCORES),
     "pisa_scaling": Artefact("45_pisa_scaling"),
     "fig1_teaser": _strip("fig1_teaser"),

@@ -4,7 +4,7 @@ python -m bokehlib.train_refiner --photos FOLDER --run results/runs/refiner
 """
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,9 +27,9 @@ EXACT = 4  # every fourth map is right: it has to stay as it is
 class _Chooser(torch.nn.Module):
     """What the loss is about: the weights of the neighbours, not the map they make."""
 
-    def __init__(self):
+    def __init__(self, widths: Sequence[int]):
         super().__init__()
-        self.refiner = refiner.Refiner()
+        self.refiner = refiner.Refiner(widths)
 
     def forward(self, image, disparity):
         return self.refiner.weights(image, disparity)
@@ -41,6 +41,7 @@ def train(
     run_dir: Path,
     slice_steps: int | None = None,
     seed: int = 0,
+    widths: Sequence[int] = refiner.WIDTHS,
 ) -> dict[str, torch.Tensor]:
     """Learn to undo dilation and erosion.
 
@@ -50,12 +51,13 @@ def train(
         run_dir: checkpoints, loss curve and the weight file.
         slice_steps: at most so many steps in this call.
         seed: of first weights and disturbances.
+        widths: see `refiner.Refiner`.
 
     Returns:
         The averaged parameters by name.
     """
     torch.manual_seed(seed)
-    chooser = _Chooser().to(loop.device())
+    chooser = _Chooser(widths).to(loop.device())
 
     def terms(module, step: int) -> dict[str, torch.Tensor]:
         scenes = batch(step)
@@ -68,7 +70,8 @@ def train(
     averaged = loop.run(chooser, terms, schedule, run_dir, slice_steps)
     averaged = {name.removeprefix("refiner."): value for name, value in averaged.items()}
     note = {"steps": loop.steps_done(run_dir), "seed": seed}
-    tensorfiles.write(averaged, run_dir / refiner.WEIGHTS, note)
+    inside = {"widths": list(widths), "note": note}
+    tensorfiles.write(averaged, run_dir / refiner.WEIGHTS, inside)
     return averaged
 
 

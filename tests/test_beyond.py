@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from bokehlib import classical, conditions, mini
+from bokehlib import conditions, layered, mini
 from bokehlib.errors import InputError
 from bokehlib.optics import Lens, token_radius, visibility
 from bokehlib.pipeline import BokehPipeline
@@ -55,7 +55,7 @@ def test_the_classical_render_is_corrected_by_its_formula():
     image, disparity = scene(32, 48)
     corrected, plain = mini.tiny(Recipe(classical=True)), mini.tiny()
     assert corrected.unet.config.in_channels == 8 + 8
-    blurred = classical.scatter(image, disparity, LENS)
+    blurred = layered.render(image, disparity, LENS)
     start = corrected.transform(image, disparity, LENS, halo=0)
     torch.testing.assert_close(start, blurred, rtol=0, atol=1e-5)
     corrected.unet.conv_out.load_state_dict(plain.unet.conv_out.state_dict())
@@ -84,7 +84,7 @@ def test_a_perfect_autoencoder_leaves_the_classical_render_and_its_correction(mo
     monkeypatch.setattr(pipeline, "denoise", lambda latent, tokens, beside: beside + 0.5)
     found = pipeline.transform(image, disparity, LENS, halo=0)
     torch.testing.assert_close(
-        found, classical.scatter(image, disparity, LENS) + 0.25, rtol=0, atol=1e-4
+        found, layered.render(image, disparity, LENS) + 0.25, rtol=0, atol=1e-4
     )
 
 
@@ -96,7 +96,7 @@ def test_a_correction_stays_near_outlines_and_clipped_lights(monkeypatch):
     pipeline = mini.tiny(Recipe(detail=True, classical=True))
     monkeypatch.setattr(pipeline, "denoise", lambda latent, tokens, beside: beside + 0.5)
     correction = pipeline.transform(image, disparity, LENS, halo=0)
-    correction -= classical.scatter(image, disparity, LENS)
+    correction -= layered.render(image, disparity, LENS)
     corrected = (correction != 0).any(dim=1)[0]
     assert corrected[:, 24:40].all()
     assert corrected[16, 76:85].all()

@@ -5,7 +5,7 @@ import torch
 from interpreted import DEVICE, INTERPRETED, all_laws_hold, law, needs_triton, only_once
 
 from bokehlib import classical
-from bokehlib.optics import Lens, circle_of_confusion
+from bokehlib.optics import Lens
 
 pytestmark = [
     needs_triton,
@@ -28,11 +28,10 @@ def scene(height, width, batch=1):
 
 def kernel(image, disparity, lens, gamma=2.2):
     """`classical.scatter` by the kernel, whatever the device."""
-    from bokehlib import classical_kernel
-
-    radius = circle_of_confusion(disparity.to(DEVICE).double(), lens)
-    closed = lens.column(radius)[1] == 0
-    return classical_kernel.scatter(image.to(DEVICE), radius, closed, gamma).cpu()
+    image, disparity = image.to(DEVICE), disparity.to(DEVICE)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(classical, "_by_kernel", lambda light: True)
+        return classical.scatter(image, disparity, lens, gamma).cpu()
 
 
 def hold_to_the_definition(image, disparity, lens, gamma=2.2, atol=1e-4):
@@ -128,6 +127,17 @@ def test_a_picture_comes_back_in_its_own_precision(dtype, step):
     image, disparity = scene(9, 20)
     found = hold_to_the_definition(image.to(dtype), disparity, Lens(0.4, 5.0), atol=step)
     assert found.dtype == dtype
+
+
+@law
+def test_coverage_is_spread_with_the_light():
+    from bokehlib import classical_kernel
+
+    light, radius = torch.rand(2, 4, 9, 37), 6 * torch.rand(2, 1, 9, 37)
+    found = classical_kernel.spread(light.to(DEVICE), radius.to(DEVICE)).cpu()
+    expected = classical.spread(light, radius).float()
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-4)
+    assert (found[:, 3] - found[:, 0]).abs().max() > 0.01
 
 
 @law

@@ -42,6 +42,12 @@ def folder(tmp_path, monkeypatch):
     Image.new("RGBA", (WIDTH, HEIGHT), (9, 9, 9, 128)).save(tmp_path / "glass.png")
     (tmp_path / "folder.png").mkdir()
     (tmp_path / "old.png").write_bytes(b"an older picture")
+    images.write_image(tmp_path / "out-sheet.png", rng.random((HEIGHT, WIDTH, 3)))
+    (tmp_path / "taken-frames").mkdir()
+    (tmp_path / "taken-frames" / "holiday.jpg").write_bytes(b"not ours")
+    (tmp_path / "ours-frames").mkdir()
+    (tmp_path / "ours-frames" / "series.json").write_text("{}")
+    images.write_image(tmp_path / "ours-frames" / "000.png", rng.random((HEIGHT, WIDTH, 3)))
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -70,6 +76,15 @@ def _arguments(**changes):
     return argv
 
 
+def _stack(count, **changes):
+    return _arguments(**{"focus": None, "focus_stack": count, "out": "out.webp"} | changes)
+
+
+def _lens(**changes):
+    lens = {"f_number": "2", "focal_length": "50", "sensor_width": "36", "depth_range": "1.5,inf"}
+    return _arguments(**{"aperture": None} | lens | changes)
+
+
 def _state(folder):
     return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
 
@@ -84,7 +99,10 @@ BAD = {  # what is given -> words that the line must have: the argument, the fin
     "text as map": (_arguments(disparity="text.png"), "--disparity", "not a picture", "16-bit"),
     "cut map": (_arguments(disparity="cut.png"), "--disparity", "truncated", "16-bit"),
     "cut array": (_arguments(disparity="cut.npy"), "--disparity", "truncated", "16-bit"),
-    "colour map": (_arguments(disparity="photo.png"), "--disparity", "colour", "grey"),
+    "colour map": (_arguments(disparity="photo.jpg"), "--disparity", "colour", "grey"),
+    "photo as its own map": (
+        _arguments(disparity="photo.png"), "--disparity", "the photo itself", "side by side",
+    ),
     "other aspect": (_arguments(disparity="tall.png"), "--disparity", "20x30", "aspect"),
     "NaN map": (_arguments(disparity="nan.npy"), "--disparity", "NaN or infinite", "[0, 1]"),
     "infinite map": (_arguments(disparity="inf.npy"), "--disparity", "NaN or infinite", "[0, 1]"),
@@ -117,13 +135,80 @@ BAD = {  # what is given -> words that the line must have: the argument, the fin
     "huge seed": (_arguments(seed="9" * 30), "--seed", "999", "whole number"),
     "unknown device": (_arguments(device="tpu"), "--device", "tpu", "auto, cpu, cuda"),
     "unknown suffix": (_arguments(out="out.gif"), "--out", ".gif", ".png, .jpg"),
+    "suffix of a phone": (_arguments(out="out.heic"), "--out", ".heic", ".exr"),
     "folder that is not": (_arguments(out="no/out.png"), "--out", "no folder no", "writable"),
     "folder as output": (_arguments(out="folder.png"), "--out", "a folder", "a file"),
     "output on the image": (_arguments(out="photo.png"), "--out", "IMAGE photo.png", "another"),
     "output on the map": (_arguments(out="./map.png"), "--out", "--disparity map.png", "another"),
     "no depth network": (
         _arguments(disparity=None, estimate_disparity=""),
-        "--estimate-disparity", "no depth network", "--disparity FILE",
+        "--estimate-disparity", "no weights", "--disparity FILE",
+    ),
+    "unknown kind": (_arguments(disparity_kind="near"), "--disparity-kind", "'near'", "relative"),
+    "kind of an estimate": (
+        _arguments(disparity=None, estimate_disparity="", disparity_kind="depth"),
+        "--disparity-kind", "with --estimate-disparity", "with --disparity",
+    ),
+    "network without use": (
+        _arguments(depth_model="x"), "--depth-model", "with --disparity", "--estimate-disparity",
+    ),
+    "download without use": (
+        _arguments(download=""), "--download", "with --disparity", "--estimate-disparity",
+    ),
+    "map on the image": (
+        _arguments(save_disparity="photo.png"), "--save-disparity", "IMAGE photo.png", "another",
+    ),
+    "map on the output": (
+        _arguments(save_disparity="out.png"), "--save-disparity", "as in --out", "another",
+    ),
+    "map as JPEG": (_arguments(save_disparity="m.jpg"), "--save-disparity", ".jpg", ".png"),
+    "range beyond 1": (_arguments(focus_range="1.5"), "--focus-range", "1.5", "0 to 1"),
+    "range of three": (_arguments(focus_range="0,1,1"), "--focus-range", "0,1,1", "LOW,HIGH"),
+    "range beside the focus": (
+        _arguments(focus=None, focus_disparity="0.5", focus_range="0.6,0.7"),
+        "--focus-range", "without the focus, 0.5", "around the focus",
+    ),
+    "stack of one": (_stack("1"), "--focus-stack", "'1'", "2 to 999"),
+    "stack of halves": (_stack("2.5"), "--focus-stack", "2.5", "whole number"),
+    "stack as PNG": (_stack("2", out="out.png"), "--out", "'.png'", ".webp, .gif"),
+    "stack and sweep": (_stack("2", aperture_sweep="2"), "--aperture-sweep", "stack", "one of"),
+    "stack and focus": (
+        _stack("2", focus="1,1"), "--focus", "not allowed", "--focus-stack N",
+    ),
+    "stack with a fixed range": (
+        _stack("2", focus_range="0,1"), "--focus-range", "'0,1'", "not in a stack",
+    ),
+    "sweep of none": (
+        _arguments(aperture_sweep="0", out="out.gif"), "--aperture-sweep", "'0'", "2 to 999",
+    ),
+    "sheet on the image": (
+        _arguments(IMAGE="out-sheet.png", aperture_sweep="2", out="out.gif"),
+        "--out", "the same file as IMAGE out-sheet.png", "another",
+    ),
+    "frames among others": (
+        _arguments(aperture_sweep="2", out="taken.gif"), "--out", "taken-frames", "another name",
+    ),
+    "photo among the frames": (
+        _arguments(IMAGE="ours-frames/000.png", aperture_sweep="2", out="ours.gif"),
+        "--out", "IMAGE ours-frames/000.png in ours-frames", "another name",
+    ),
+    "aperture and f-number": (
+        _arguments(f_number="2"), "--f-number", "not allowed", "--aperture K",
+    ),
+    "f-number of nothing": (_lens(f_number="0"), "--f-number", "'0'", "0.1 or more"),
+    "f-number of no EXIF": (_lens(f_number="exif"), "--f-number", "none in the EXIF", "number"),
+    "no focal length": (_lens(focal_length=None), "--focal-length", "none in the EXIF", "mill"),
+    "no sensor": (_lens(sensor_width=None), "--sensor-width", "none in the EXIF", "longer side"),
+    "focal length in words": (_lens(focal_length="x"), "--focal-length", "'x'", "millimetres"),
+    "lens without use": (
+        _arguments(focal_length="50"), "--focal-length", "with --aperture", "with --f-number",
+    ),
+    "no metres": (_lens(depth_range=None), "--depth-range", "nothing of metres", "--aperture K"),
+    "metres upside down": (_lens(depth_range="5,1"), "--depth-range", "'5,1'", "NEAR < FAR"),
+    "metres without end": (_lens(depth_range="inf,inf"), "--depth-range", "inf", "NEAR < FAR"),
+    "one metre": (_lens(depth_range="5"), "--depth-range", "5", "NEAR,FAR"),
+    "focus within the lens": (
+        _lens(depth_range="0.01,0.04"), "--focal-length", "within the focal length", "farther",
     ),
     "both disparities": (
         _arguments(estimate_disparity=""), "--estimate-disparity", "not allowed", "--disparity",

@@ -10,7 +10,22 @@ from pathlib import Path
 import pytest
 import torch
 
-from bokehlib import cli, prior, readme, rivals, study, train_refiner, training
+import bokehlib
+from bokehlib import (
+    classical,
+    cli,
+    depthmaps,
+    images,
+    lenses,
+    photofiles,
+    prior,
+    readme,
+    rivals,
+    series,
+    study,
+    train_refiner,
+    training,
+)
 from bokehlib.benchmark import __main__ as benchmark
 from bokehlib.optics import Lens, circle_of_confusion, token_radius
 from bokehlib.results import ROOT
@@ -146,11 +161,55 @@ def test_the_portrait_of_the_units_page_has_the_radii_it_says():
 
 
 def test_the_real_lens_of_the_units_page_has_the_aperture_it_says():
-    focal, number, focus, near, pixel = 50.0, 2.0, 2000.0, 1500.0, 36 / 1536  # mm
-    depth = 6000.0
-    disc = focal**2 / (2 * number * (focus - focal)) * abs(depth - focus) / depth / pixel
-    aperture = focal**2 * focus / (2 * number * (focus - focal) * pixel * near)
-    disparity = torch.tensor(near / depth).view(1, 1, 1, 1)
-    blur = circle_of_confusion(disparity, Lens(near / focus, aperture))
-    assert blur.item() == pytest.approx(disc)
-    assert f"= {aperture:.0f} px per unit" in (ROOT / "docs" / "units.md").read_text("utf-8")
+    text = (ROOT / "docs" / "units.md").read_text("utf-8")
+    near, pixel = 1.5, 36 / 1536
+    assert lenses.distance(near / 2, near) == pytest.approx(2)
+    aperture = lenses.aperture(near / 2, 50, 2, pixel, near)
+    by_the_page = 2500 * 2000 / (2 * 2 * 1950 * pixel * 1500)
+    assert aperture == pytest.approx(by_the_page)
+    assert f"p = {pixel:.4f} mm" in text
+    assert f"= {aperture:.0f} px per unit" in text
+    blur = circle_of_confusion(torch.tensor(near / 6).view(1, 1, 1, 1), Lens(near / 2, aperture))
+    assert blur.item() == pytest.approx(lenses.blur_radius(6, 2, 50, 2, pixel))
+    assert f"{lenses.FILM_DIAGONAL:.2f} mm · true / equivalent" in text
+
+
+def test_a_range_of_distances_that_is_off_changes_every_radius_alike():
+    exact, off = (
+        lenses.aperture(0.5, 50, 2, 0.02, near, 20) for near in (1.5, 1 / (1 / 1.5 * 1.1))
+    )
+    change = (1.1 / 1.5 - 1 / 20) / (1 / 1.5 - 1 / 20)
+    assert off / exact == pytest.approx(change, rel=0.005)  # the rest is z_f / (z_f - f)
+
+
+def test_the_range_in_focus_of_the_units_page_has_the_radius_it_says():
+    text = (ROOT / "docs" / "units.md").read_text("utf-8")
+    assert "With f = 0.80, l = 0.75, h = 0.85 and an aperture of 60" in text
+    flat = lenses.flatten(torch.tensor([0.3, 0.78]).view(1, 1, 1, 2), 0.8, 0.75, 0.85)
+    wall, face = circle_of_confusion(flat, Lens(0.8, 60)).flatten().tolist()
+    assert (wall, face) == (pytest.approx(27, abs=1e-4), 0)
+    assert "60 · 0.45 = 27 px instead of 30" in text
+
+
+# --- The page on photos ----------------------------------------------------------------------
+
+
+def test_the_page_on_photos_names_every_kind_of_map_and_the_size_of_animations():
+    text = (ROOT / "docs" / "own-photos.md").read_text("utf-8")
+    named = set(re.findall(r"--disparity-kind (\w+)", text))
+    assert named == set(depthmaps.KINDS) - {"disparity"}
+    assert f"at most {series.LONGEST} px" in text
+
+
+def test_the_python_example_of_the_page_on_photos_runs(tmp_path, monkeypatch):
+    text = (ROOT / "docs" / "own-photos.md").read_text("utf-8")
+    (example,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(bokehlib, "load", lambda name: classical.scatter, raising=False)
+    ramp = torch.linspace(0, 1, 24).expand(16, 24).numpy()
+    photofiles.write("photo.jpg", ramp[..., None].repeat(3, -1))
+    images.write_disparity("disparity.png", ramp)
+    exec(compile(example, "own-photos.md", "exec"), {})
+    assert sorted(path.name for path in tmp_path.glob("focus_*.png")) == [
+        "focus_0.3.png", "focus_0.6.png", "focus_0.9.png"
+    ]  # fmt: skip

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bokehlib import cli, data, published_sets
+from bokehlib import cli, data, exr, published_sets
 from bokehlib.data import published
 from bokehlib.datasets import load_dataset
 from bokehlib.errors import InputError
 from bokehlib.images import read_image
-from bokehlib.published_sets import ebb, exr
+from bokehlib.published_sets import ebb
 from bokehlib.published_sets.exposure import align_exposure
 
 

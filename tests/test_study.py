@@ -74,10 +74,13 @@ def test_each_recipe_beyond_the_paper_differs_from_the_papers_by_what_it_names()
     assert {
         name: differences(recipe, study.MINI_PAPER) for name, recipe in study.BEYOND.items()
     } == {
+        "mini_rank8": {"rank": 8},
+        "mini_rank32": {"rank": 32},
         "mini_detail": {"detail": True},
         "mini_channels": {"optics_channels": True},
         "mini_thin_lens": {"pisa.visibility": "thin_lens"},
         "mini_residual": {"optics_channels": True, "classical": True},
+        "mini_confined": {"optics_channels": True, "classical": True, "detail": True},
         "mini_whole": {"whole": True},
         "mini_disturbed": {"disturbed": 4.0},
     }
@@ -106,11 +109,16 @@ def test_the_rows_of_table_2b_differ_in_their_attention_alone():
     }
 
 
+def test_table_2c_has_a_row_for_the_papers_model_and_each_recipe_beyond_it():
+    assert sorted(tables.BEYOND) == sorted(("mini_paper", *study.BEYOND))
+
+
 def test_all_trainings_of_the_tables_are_alike_but_for_what_their_names_say():
     alike = {"learning_rate", "warmup_steps", "batch_size", "steps", "perceptual_net"}
     for name, recipe in study.TRAININGS.items():
         parts = study.TRAINING.match(name)
-        assert name == study.trained_name(parts["recipe"], recipe.seed, recipe.whole)
+        whole = recipe.whole and not study.RECIPES[parts["recipe"]].whole
+        assert name == study.trained_name(parts["recipe"], recipe.seed, whole)
         changed = differences(recipe, study.RECIPES[parts["recipe"]])
         assert {*changed} <= {*alike, "whole", "seed"}
         assert {getattr(recipe, key) for key in alike} == {

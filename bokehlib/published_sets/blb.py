@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from bokehlib.errors import InputError
-from bokehlib.published_sets.exr import read_colour, read_depth
+from bokehlib.exr import read_colour, read_depth
 from bokehlib.published_sets.shots import Contents, Reading, Shot, same_size
 
 LEVEL = 4  # counted from 0: "level 5"

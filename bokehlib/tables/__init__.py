@@ -8,7 +8,7 @@ table has one place: `quality_tables`, `ratings_tables`, `ablation_tables`, `cla
 
 import pandas as pd
 
-from bokehlib.tables.ablation_tables import PHYSICS, ablation, physics
+from bokehlib.tables.ablation_tables import BEYOND, PHYSICS, ablation, beyond, physics
 from bokehlib.tables.claims_table import claims
 from bokehlib.tables.in_focus_table import NO_FOCUS, in_focus, pictures_in
 from bokehlib.tables.quality_tables import (
@@ -38,6 +38,7 @@ from bokehlib.tables.speed_table import (
 from bokehlib.tables.text import CAPTIONS, WORDS, display, latex, markdown
 
 __all__ = [
+    "BEYOND",
     "CAPTIONS",
     "FITTED_COLUMNS",
     "FITTED_KINDS",
@@ -55,6 +56,7 @@ __all__ = [
     "WORDS",
     "ablation",
     "agreement",
+    "beyond",
     "build",
     "claims",
     "display",
@@ -81,7 +83,7 @@ def build(
     fitted: pd.DataFrame = NO_FITTED,
     ratings: pd.DataFrame = NO_RATINGS,
 ) -> pd.DataFrame:
-    """The table of that name: see `quality`, `mean_opinions`, `agreement`, `rating_pairs`, ...
+    """The table of that name, by one of the functions of this package.
 
     Raises:
         KeyError: unknown table.
@@ -98,6 +100,8 @@ def build(
         return ablation(scores, published)
     if name == "table2b_physics":
         return physics(scores)
+    if name == "table2c_beyond":
+        return beyond(scores)
     if name == "claims":
         return claims(scores)
     if name == "in_focus":

@@ -105,13 +105,16 @@ _APERTURE = (
 _INTERVAL = "[95 % interval] and verdict"
 _ROWS = "Verdicts are not corrected for the number of rows."
 _EQUAL = study.TRAININGS["full-s0"]
-_TRAININGS = (
+_ALIKE = (
     f"All trained alike on the embedded prior, {_EQUAL.steps} steps of {_EQUAL.batch_size} pairs; "
-    "in the losses LPIPS is SqueezeNet's and the discriminator stands on an untrained ConvNeXt. "
+    "in the losses LPIPS is SqueezeNet's and {}. "
+)
+_MEANS = (
     f"Means over trainings and images. Differences, with {_INTERVAL}, are to {{}}, on the same "
     "images and seeds. The intervals come from resampled scenes, and seeds if there are several; "
     f"one training speaks of these networks, not of their recipes. {_ROWS}"
 )
+_TRAININGS = _ALIKE.format("the discriminator stands on an untrained ConvNeXt") + _MEANS
 CAPTIONS = {
     "table1_quality": (f"Table 1 (left): quality. {_PAPER}; {_VARIANTS}; {_NETWORK}. {_APERTURE}."),
     "tableS1": (
@@ -136,6 +139,12 @@ CAPTIONS = {
     "table2b_physics": (
         "Table 2b: what each part of the physics is worth, on the embedded model and "
         "SYNBOKEH-mini. " + _TRAININGS.format('PISA with visibility "paper"')
+    ),
+    "table2c_beyond": (
+        "Table 2c: what is tuned, and what the paper does not have, each by itself, on the "
+        "embedded model and SYNBOKEH-mini. Layers: the render of that name in Table S2. "
+        + _ALIKE.format("there is no adversarial term")
+        + _MEANS.format("the first row")
     ),
     "claims": (
         f"Better than the classical renderer (Scatter)? Differences, with {_INTERVAL}, are to it, "

@@ -1,4 +1,4 @@
-"""Reading OpenEXR pictures, half or float; whatever is wrong with one is an `InputError`."""
+"""OpenEXR pictures, half or float, in linear light; whatever is wrong is an `InputError`."""
 
 import os
 import sys
@@ -12,6 +12,7 @@ import numpy as np
 from bokehlib.errors import InputError
 
 _DEPTHS = ("Z", "V", "Y", "R")  # names under which a renderer writes a depth, best first
+_FARTHER = ("Z", "V")  # a distance; the others may be anything
 
 
 def read_colour(path: Path) -> np.ndarray:
@@ -46,6 +47,47 @@ def read_depth(path: Path) -> np.ndarray:
     if bad:
         raise _complain(path, f"{bad} depths that are NaN, zero or negative", "depths above 0")
     return named[0]
+
+
+def read_map(path: Path) -> tuple[np.ndarray, bool]:
+    """A map of one channel (Z, V, Y or R), and whether it is a depth by that name (Z or V).
+
+    Returns:
+        (H, W) float32 as it is in the file, and True where larger means farther.
+
+    Raises:
+        InputError: Missing, truncated, not EXR, coloured or without such a channel.
+    """
+    accepted = f"a grey OpenEXR picture with a channel {', '.join(_DEPTHS)}"
+    channels = _channels(path, accepted)
+    name = next((name for name in _DEPTHS if name in channels), "")
+    if not name:
+        raise _complain(path, f"channels {', '.join(sorted(channels)) or 'none'}", accepted)
+    others = [channels[other] for other in "GB" if other in channels] if name == "R" else []
+    if not all(np.array_equal(channels["R"], other) for other in others):
+        raise _complain(path, "a colour picture", accepted)
+    return channels[name], name in _FARTHER
+
+
+def write_colour(path: Path, light: np.ndarray) -> None:
+    """Write linear light (H, W, 3) as float32 channels R, G, B, losslessly compressed.
+
+    Raises:
+        InputError: The package openexr is missing.
+        OSError: The place cannot take it.
+    """
+    try:
+        import OpenEXR
+    except ImportError as error:
+        needs = "an environment with bokehlib[study]"
+        raise _complain(path, "no package openexr, which writes it", needs) from error
+    header = {"compression": OpenEXR.ZIP_COMPRESSION, "type": OpenEXR.scanlineimage}
+    channels = {"RGB": np.ascontiguousarray(light, dtype=np.float32)}
+    try:
+        with _silent(), OpenEXR.File(header, channels) as file:
+            file.write(str(path))
+    except RuntimeError as error:
+        raise OSError(f"OpenEXR cannot write: {error}") from error
 
 
 def _channels(path: Path, accepted: str) -> dict[str, np.ndarray]:
