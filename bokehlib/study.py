@@ -383,6 +383,13 @@ FOCUS_REGIONS = {  # where sharpness is measured -> column of the table
     "blurred": "blurred",
 }
 
+STRAND_ERRORS = {  # of the disparity, where the band about strands is measured -> column
+    "0": "exact",
+    "-4": "eroded_4",
+    "4": "dilated_4",
+    **{name: name for name in ROBUSTNESS_DISTURBANCES},
+}
+
 # --- Probes ---------------------------------------------------------------------------------
 
 
@@ -409,6 +416,16 @@ PROBES = {
         {"region": "str", "image": "str", "psnr": "float64", "pixels": "int64"},
         {"dataset": "synbokeh-mini", "blur": ROBUSTNESS_BLUR, "aperture": FOCUS_APERTURE},
         dataset="synbokeh-mini",
+    ),
+    "strands": Probe(
+        "36_strands",
+        {
+            **{"perturbation": "str", "image": "str", "blur": "int64"},
+            **{"psnr": "float64", "pixels": "int64"},
+        },
+        {"dataset": "rendered", "blur": ROBUSTNESS_BLUR, "errors": [*STRAND_ERRORS]},
+        smoke={"errors": [*STRAND_ERRORS][::3]},
+        dataset="rendered",
     ),
 }
 
@@ -457,6 +474,9 @@ _LORA_SCORES = tuple(  # whole U-Nets are too large to come with the study
 _DISTURBED_SCORES = tuple(
     Scores("synbokeh-mini", m, perturbed=True) for m in (*EMBEDDED[1:], "drbokeh")
 )
+_RENDERED_SCORES = tuple(
+    Scores("rendered", m, perturbed=m != "input", optional=m not in EMBEDDED) for m in METHODS
+)
 _STRIP = "46_picture_strips"
 
 
@@ -472,8 +492,9 @@ def _strip(figure: str) -> Artefact:
 ARTEFACTS = {
     "tableS2": Artefact("40_quality_tables", {"table": "tableS2"}, _MINI_SCORES),
     "fig7_robustness": Artefact("43_fig7_robustness", {}, _DISTURBED_SCORES),
-    "claims": Artefact("48_claims", {}, _DISTURBED_SCORES),
+    "claims": Artefact("48_claims", {}, _DISTURBED_SCORES + _RENDERED_SCORES),
     "radius_sweep": Artefact("47_radius", probes={"radius": EMBEDDED[1:]}),
+    "strands": Artefact("53_strands", probes={"strands": EMBEDDED}),
     "in_focus": Artefact("49_in_focus", probes={"focus": EMBEDDED}),
     "fig6_focal_stack": _strip("fig6_focal_stack"),
     "table1_quality": Artefact(
