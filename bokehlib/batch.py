@@ -157,7 +157,7 @@ def _here(dataset: str) -> str:
         InputError: it is not here.
     """
     if not (found := data.data_hash(dataset)):
-        known = dataset in data.PUBLISHED
+        known = dataset in (*data.PUBLISHED, "rendered")
         raise InputError(data.absence(dataset) if known else f"{dataset} is not here")
     return found
 

@@ -22,12 +22,13 @@ from bokehlib.data import BUILT, FOLDER, LENSES, PUBLISHED, find_published, mani
 from bokehlib.errors import InputError
 from bokehlib.images import match_size, read_disparity, read_image
 from bokehlib.optics import Lens
-from bokehlib.published_sets import Contents, open_set
+from bokehlib.published_sets import Contents, open_set, path_traced
 from bokehlib.published_sets.rebuilt import read_manifest
 from bokehlib.study import DATASETS
 from bokehlib.synthesis import benchmark
 
 PHOTOS = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff")
+RENDERED = "rendered"
 SMOKE_SIDE = 96  # px, the long side of a picture in a smoke run
 SMOKE_LENSES = (0, 2)
 SMOKE_PICTURES = 2  # of a published set
@@ -166,7 +167,7 @@ def load_dataset(name: str, smoke: bool = False) -> FolderSet | PublishedSet:
     """A data set by name; its pictures are read when asked for.
 
     Args:
-        name: `synbokeh-mini`, one of `data.PUBLISHED`, or `folder:<path>` for your own.
+        name: `synbokeh-mini`, `rendered`, one of `data.PUBLISHED`, or `folder:<path>` for your own.
         smoke: the first scene alone, shrunk to 96 px, with two of its lenses; of a published set
             its first two pictures.
 
@@ -180,13 +181,19 @@ def load_dataset(name: str, smoke: bool = False) -> FolderSet | PublishedSet:
         benchmark.build(frozen, root, names)
         shots = [shot for scene in names for shot in read_lenses(root / scene)]
         return FolderSet(_few(shots) if smoke else shots, smoke, _frozen_check(frozen))
+    if name == RENDERED:
+        found = path_traced.contents()
+        if smoke:
+            first = [shot for shot in found.shots if shot.name == found.shots[0].name]
+            found = replace(found, shots=[shot for shot in first if shot.blur in SMOKE_LENSES])
+        return PublishedSet(found, smoke)
     if name.startswith(FOLDER):
         folders = scene_folders(Path(name.removeprefix(FOLDER)))[: 1 if smoke else None]
         shots = [shot for folder in folders for shot in read_lenses(folder)]
         return FolderSet(_few(shots) if smoke else shots, smoke)
     if name in PUBLISHED:
         return PublishedSet(open_set(name, SMOKE_PICTURES if smoke else None), smoke)
-    accepted = f"{benchmark.NAME}, {', '.join(PUBLISHED)} or folder:<path>"
+    accepted = f"{benchmark.NAME}, {RENDERED}, {', '.join(PUBLISHED)} or folder:<path>"
     if name in DATASETS:
         raise InputError(f"dataset {name}: not here; accepted: {accepted}")
     raise InputError(f"dataset {name!r}: unknown; accepted: {accepted}")

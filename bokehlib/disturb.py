@@ -13,6 +13,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 STRAND = 2  # px; what is narrower than twice this and one pixel more counts as a strand
+STANDS_OUT = 0.02  # disparity
+BAND = 10  # px
 SIGMA = 3.0  # px
 COARSE = 8
 GAMMA = 1.5
@@ -59,6 +61,15 @@ def without_strands(disparity: Tensor) -> Tensor:
     """
     opened = _grown(_grown(disparity, -STRAND), STRAND)
     return torch.minimum(disparity, _grown(opened, 1))
+
+
+def strand_band(disparity: Tensor, reach: int = BAND) -> Tensor:
+    """Where strands are, and all within `reach` px of them, (B, 1, H, W) bool.
+
+    A strand is what `without_strands` takes away and stands out by more than `STANDS_OUT`.
+    """
+    strands = (disparity - without_strands(disparity) > STANDS_OUT).to(disparity)
+    return _grown(strands, reach) > 0.5
 
 
 def smoothed(disparity: Tensor) -> Tensor:

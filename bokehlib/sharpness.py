@@ -76,7 +76,7 @@ def constant(
     for name, photo in photos.items():
         image = photo.contiguous().to(device)
         plane = torch.full_like(image[:, :1], PLANE)
-        error = _square_error(render(image, plane, Lens(PLANE, aperture)), photo)
+        error = square_error(render(image, plane, Lens(PLANE, aperture)), photo)
         rows.append(_row(CONSTANT, name, error, torch.ones_like(error, dtype=torch.bool)))
     return rows
 
@@ -103,7 +103,7 @@ def scenes(
     rows = []
     for sample in samples:
         image, disparity = sample.image.to(device), sample.disparity.to(device)
-        error = _square_error(render(image, disparity, sample.lens), sample.target)
+        error = square_error(render(image, disparity, sample.lens), sample.target)
         for region, mask in _regions(sample.disparity, sample.lens).items():
             if mask.sum() >= FEWEST:
                 rows.append(_row(region, sample.name, error, mask))
@@ -119,7 +119,7 @@ def _regions(disparity: Tensor, lens: Lens) -> dict[str, Tensor]:
     return {IN_FOCUS: clear, INSIDE: ~rim, UNDER: sharp & reached, BLURRED: ~sharp}
 
 
-def _square_error(render: Tensor, truth: Tensor) -> Tensor:
+def square_error(render: Tensor, truth: Tensor) -> Tensor:
     """Mean square error over the channels, (1, 1, H, W) in float64 on the CPU."""
     if render.shape != truth.shape or not render.isfinite().all():
         found = f"{tuple(render.shape)}, finite: {bool(render.isfinite().all())}"
@@ -128,7 +128,12 @@ def _square_error(render: Tensor, truth: Tensor) -> Tensor:
     return difference.square().mean(dim=1, keepdim=True)
 
 
-def _row(region: str, image: str, error: Tensor, mask: Tensor) -> dict[str, Any]:
+def region_psnr(error: Tensor, mask: Tensor) -> dict[str, Any]:
+    """PSNR in dB over the pixels of a mask, at most `HIGHEST`, and how many they are."""
     mean = float(error[mask].mean())
     psnr = HIGHEST if mean == 0 else min(-10 * math.log10(mean), HIGHEST)
-    return {"region": region, "image": image, "psnr": psnr, "pixels": int(mask.sum())}
+    return {"psnr": psnr, "pixels": int(mask.sum())}
+
+
+def _row(region: str, image: str, error: Tensor, mask: Tensor) -> dict[str, Any]:
+    return {"region": region, "image": image} | region_psnr(error, mask)

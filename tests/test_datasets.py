@@ -241,7 +241,7 @@ def test_disparity_of_another_size_is_brought_to_the_image(tmp_path):
     [
         (
             "synbokeh",
-            "'synbokeh': unknown; accepted: synbokeh-mini, ebb_val294, .* or folder:<path>",
+            "'synbokeh': unknown; accepted: synbokeh-mini, rendered, .* or folder:<path>",
         ),
         ("ebb_val294", "ebb_val294: not here; accepted"),
         ("folder:/no/such/place", "found no such folder; accepted: one folder a scene"),

@@ -29,6 +29,7 @@ from bokehlib import (
 from bokehlib.benchmark import __main__ as benchmark
 from bokehlib.benchmark import agreement
 from bokehlib.optics import Lens, circle_of_confusion, token_radius
+from bokehlib.pathtracing import __main__ as pathtracing
 from bokehlib.results import ROOT
 
 README = ROOT / "README.md"
@@ -44,6 +45,7 @@ PROGRAMS = {
     "bokehlib.benchmark": benchmark.command_line,
     "bokehlib.benchmark.agreement": agreement.command_line,
     "bokehlib.prior": prior.command_line,
+    "bokehlib.pathtracing": pathtracing.command_line,
     "bokehlib.rivals": rivals.command_line,
     "bokehlib.train_refiner": train_refiner.command_line,
     "bokehlib.training": training.command_line,

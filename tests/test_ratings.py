@@ -310,8 +310,9 @@ def test_the_pairs_of_a_table_stand_in_the_order_of_the_study():
 def test_the_committed_demo_is_what_its_rule_makes_of_the_committed_scores(tmp_path):
     key, text = demo.make()
     folder = results.RESULTS / "ratings" / "demo"
-    assert (folder / f"demo{ratings.KEY}").read_text() == key.text()
-    assert (folder / "ratings-demo.csv").read_text() == text
+    again = "run `python -m bokehlib.user_study.demo`, then `study table1_ratings_demo`"
+    assert (folder / f"demo{ratings.KEY}").read_text() == key.text(), again
+    assert (folder / "ratings-demo.csv").read_text() == text, again
 
 
 def test_no_ratings_but_the_demos_are_in_the_repository():

@@ -332,7 +332,7 @@ def test_committed_tables_follow_from_committed_scores(tmp_path, name):
     notes["table1_ratings"] = rated.summary()
     frame = tables.build(
         *(name, scores, results.published(name), benchmark, focus),
-        *(results.read_fitted(), rated.rows),
+        *(results.read_fitted(), rated.rows, results.read_probe("strands")),
     )
     if name in tables.QUALITY:
         notes[name] = tables.not_measured(frame)

@@ -21,6 +21,7 @@ from bokehlib.errors import InputError
 __all__ = [
     "BUILT",
     "PUBLISHED",
+    "RENDERED",
     "SEARCH_GRID",
     "SEARCH_RANGE",
     "SEARCH_STEPS",
@@ -35,6 +36,7 @@ __all__ = [
 
 HERE = Path(__file__).parent
 MANIFEST = HERE / "synbokeh-mini.json"
+RENDERED = HERE / "rendered"
 INSTALLED = {  # photographs inside the wheels of packages that the study needs anyway
     "skimage": tuple(
         f"data/{name}"
@@ -87,12 +89,15 @@ def file_hash(path: Path) -> str:
 def data_hash(name: str) -> str:
     """Hash that changes when a data set does, without reading its pictures.
 
-    Of `synbokeh-mini` the manifest's, of `folder:<path>` that of its files' names and sizes and
-    of every lens.json, of a published set that of its files' names and sizes and of every
-    lens.json, info.json and manifest.json; "" for a set that is not here.
+    Of `synbokeh-mini` and `rendered` the manifest's, of `folder:<path>` that of its files' names
+    and sizes and of every lens.json, of a published set that of its files' names and sizes and of
+    every lens.json, info.json and manifest.json; "" for a set that is not here.
     """
     if name == "synbokeh-mini":
         return file_hash(MANIFEST)
+    if name == "rendered":
+        made = RENDERED / "manifest.json"
+        return file_hash(made) if made.is_file() else ""
     if name in PUBLISHED:
         found = find_published(name)
         return _tree_hash(found, "**/*") if found else ""

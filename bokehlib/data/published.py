@@ -15,6 +15,10 @@ BUILT = Path(__file__).resolve().parents[2] / "results" / "runs" / "data"
 SEARCH_RANGE = (2.0, 200.0)  # px per unit of disparity, for an aperture that is not known
 SEARCH_GRID = 12  # apertures in it
 SEARCH_STEPS = 8  # of the golden section that follows
+RENDERING = (  # needs bokehlib[render]
+    "`python -m bokehlib.pathtracing render --out ORIGINALS`, then "
+    "`python -m bokehlib.pathtracing pack ORIGINALS --out bokehlib/data/rendered`"
+)
 CHECK = "`python -m bokehlib data check PATH`"
 
 
@@ -91,7 +95,12 @@ def find_published(name: str) -> Path | None:
 
 
 def absence(name: str) -> str:
-    """One line for a set that is not here: where it was looked for and where it is to be had."""
+    """One line for a set that is not here: where it was looked for and where it is to be had.
+
+    Also for `rendered`, which is nobody's but made by commands.
+    """
+    if name == "rendered":
+        return f"rendered: not here; made by {RENDERING}"
     own = os.environ.get("BOKEHLIB_DATA", "")
     folder = PUBLISHED[name].folder
     return (

@@ -7,6 +7,7 @@ rest is there to be measured on.
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from bokehlib.data import absence, data_hash
 from bokehlib.data.published import BUILT, PUBLISHED, published_root
 from bokehlib.errors import InputError
 from bokehlib.published_sets import blb, ebb, rebuilt
@@ -67,6 +68,8 @@ def check(path: str | Path, progress: bool = True) -> tuple[list[str], bool]:
         found = layout.contents(here[0]).proved(_bar(folder, progress))
         lines += _report(folder, here[0], found)
         whole = whole and not found.faults
+    if not data_hash("rendered"):
+        lines.append(absence("rendered"))
     return lines, whole
 
 

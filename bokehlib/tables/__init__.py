@@ -3,7 +3,7 @@
 A frame holds numbers alone and nothing where nothing was measured; `markdown` and `latex` show
 such a cell as "not run". A paper's number stands only in a column that ends in `_paper`. Every
 table has one place: `quality_tables`, `ratings_tables`, `ablation_tables`, `claims_table`,
-`in_focus_table`, `speed_table`.
+`in_focus_table`, `strands_table`, `speed_table`.
 """
 
 import pandas as pd
@@ -35,6 +35,7 @@ from bokehlib.tables.speed_table import (
     measured_on,
     speed,
 )
+from bokehlib.tables.strands_table import NO_STRANDS, strands
 from bokehlib.tables.text import CAPTIONS, WORDS, display, latex, markdown
 
 __all__ = [
@@ -46,6 +47,7 @@ __all__ = [
     "NO_FOCUS",
     "NO_RATINGS",
     "NO_SPEED",
+    "NO_STRANDS",
     "PHYSICS",
     "QUALITY",
     "RATING_KINDS",
@@ -71,6 +73,7 @@ __all__ = [
     "quality",
     "rating_pairs",
     "speed",
+    "strands",
 ]
 
 
@@ -82,6 +85,7 @@ def build(
     focus: pd.DataFrame = NO_FOCUS,
     fitted: pd.DataFrame = NO_FITTED,
     ratings: pd.DataFrame = NO_RATINGS,
+    bands: pd.DataFrame = NO_STRANDS,
 ) -> pd.DataFrame:
     """The table of that name, by one of the functions of this package.
 
@@ -106,6 +110,8 @@ def build(
         return claims(scores)
     if name == "in_focus":
         return in_focus(focus)
+    if name == "strands":
+        return strands(bands)
     if name == "speed":
         return speed(scores, benchmark)
     raise KeyError(f"unknown table {name!r}; known: {', '.join(CAPTIONS)}")

@@ -9,10 +9,11 @@ from bokehlib import data, study
 from bokehlib.tables.measured import differences, methods, pairs
 
 RIVAL = "scatter"
+CLAIMED = ("synbokeh-mini", "rendered")
 WRONG = 4  # px by which the disparity is eroded or dilated
 
 
-def claims(scores: pd.DataFrame, dataset: str = "synbokeh-mini") -> pd.DataFrame:
+def claims(scores: pd.DataFrame, dataset: str = "") -> pd.DataFrame:
     """Every measured method against `scatter`: a row a kind of disparity and of scenes.
 
     At a wrong disparity the one lens a scene of `study.ROBUSTNESS_BLUR` counts; `loss` is the PSNR
@@ -20,8 +21,11 @@ def claims(scores: pd.DataFrame, dataset: str = "synbokeh-mini") -> pd.DataFrame
 
     Args:
         scores: as read by `results.read_scores`.
-        dataset: whose scores count. Rows by lamps are there for `synbokeh-mini` alone.
+        dataset: whose scores count; by default those of `CLAIMED`. Rows by lamps are there for
+            `synbokeh-mini` alone.
     """
+    if not dataset:
+        return pd.concat([claims(scores, name) for name in CLAIMED], ignore_index=True)
     own = scores[scores["dataset"] == dataset]
     names = [name for name in methods(own) if name not in ("input", RIVAL)]
     rows = [

@@ -36,6 +36,13 @@ HEADINGS = {
     "in_focus_inside": "In focus, 2 px inside, dB ↑",
     "under_near_blur": "Under near blur, dB ↑",
     "blurred": "Blurred, dB ↑",
+    "exact": "Exact, dB ↑",
+    "eroded_4": "Eroded 4 px, dB ↑",
+    "dilated_4": "Dilated 4 px, dB ↑",
+    **{
+        name: f"{label[0].upper()}{label[1:]}, dB ↑"
+        for name, label in study.ROBUSTNESS_DISTURBANCES.items()
+    },
     "seconds": "Seconds",
     "aperture": "Aperture, px",
     "ssim_crossed": "SSIM, cross-selected ↑",
@@ -63,7 +70,7 @@ DECIMALS = {  # else 4
     **{"aperture": 2, "left_out": 0},
     **{"psnr_method": 2, "psnr_scatter": 2, "psnr_difference": 2, "lpips_percent": 1},
     **{"loss_method": 2, "loss_scatter": 2},
-    **dict.fromkeys(study.FOCUS_REGIONS.values(), 2),
+    **dict.fromkeys((*study.FOCUS_REGIONS.values(), *study.STRAND_ERRORS.values()), 2),
     **{"milliseconds": 3, "peak_gib": 3, "ratio_to_plain": 3},
     **dict.fromkeys(ASPECTS, 2),
     **{"raters": 0, "ratings": 0, "rating_difference": 2, "friedman": 1, "alpha": 2},
@@ -151,6 +158,11 @@ CAPTIONS = {
         "on the same images. The intervals come from resampled scenes: they speak of other scenes, "
         "not of other trainings. Loss: PSNR at the exact disparity minus that at the wrong one, "
         f"on the same images; there, one lens a scene. {_ROWS}"
+    ),
+    "strands": (
+        "Within 10 px of hair, wire and twigs on the path-traced scenes: means over images of the "
+        "PSNR inside that band, at the exact disparity and at wrong ones, one lens a scene. The "
+        "band is that of the true disparity."
     ),
     "in_focus": (
         "Does what is in focus stay as it is? Means over images of the PSNR over a region: from "

@@ -1,0 +1,169 @@
+"""How BokehDiff is trained. Every default is the paper's; an ablation is one line."""
+
+from dataclasses import dataclass, replace
+
+
+@dataclass(frozen=True)
+class Pisa:
+    """Where PISA stands in the U-Net and which of its three ideas are on (Sec. 3.2)."""
+
+    sites: tuple[str, ...] = ("down_blocks",)  # self-attentions whose module path has one of these
+    normalise: str = "queries"  # "queries" (Eq. 3) or "keys" (plain softmax, Eq. 2)
+    coc: bool = True  # circle-of-confusion mask (Eq. 5, 6)
+    occlusion: bool = True  # self-occlusion (Eq. 7-9)
+    visibility: str = "paper"  # the model of self-occlusion: "paper" or "thin_lens"
+    divide_by_coverage: bool = False  # a constant image stays constant
+
+
+@dataclass(frozen=True)
+class LossWeights:
+    """The lambdas of Eq. 12."""
+
+    mse: float = 1.0
+    perceptual: float = 5.0
+    edge: float = 1.0
+    adversarial: float = 0.5
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that decides what a training run makes; `Recipe()` is the complete model."""
+
+    pisa: Pisa = Pisa()
+    weights: LossWeights = LossWeights()
+    timestep: int = 499
+    encoder: str = "lora"  # of the encoder's end: "lora", "full" or "fixed"; or as the "authors" do
+    rank: int = 8  # of every LoRA pair
+    whole: bool = False  # the whole U-Net is tuned, without LoRA
+    lora_blocks: tuple[str, ...] = ("down_blocks",)  # U-Net parts that carry LoRA
+    learning_rate: float = 1e-4  # AdamW, cosine to zero
+    warmup_steps: int = 0
+    batch_size: int = 2
+    steps: int = 20_000
+    perceptual_net: str = "vgg"  # backbone of LPIPS in the loss: "vgg", "squeeze" or "alex"
+    seed: int = 0
+    # Beyond the paper
+    detail: bool = False  # the networks keep away from what is right without them
+    refined: bool = False  # outlines of the disparity are moved to those of the photo first
+    optics_channels: bool = False  # defocus and disparity beside the latent
+    classical: bool = False  # the classical render (in layers), corrected in latent space
+    disturbed: float = 0.0  # px by which every second training pair's disparity may be wrong
+    # The published command line's, where the paper says otherwise or nothing
+    semantics: str = "ours"  # the maths that it is trained under: "ours" or "published"
+    edge: str = "paper"  # the edge loss: "paper" (Eq. 10) or "authors"
+    hardening: str = "geometric"  # of the mask's edge; "steps": 3 and 2 more a step
+    adversarial_from: int = 0  # the step from which the adversarial term counts
+    encoder_rate: float = 1.0  # the encoder's learning rate over the U-Net's
+
+
+FULL = Recipe()
+
+ABLATIONS = {  # the order is the row order of Table 2
+    "no_adv": replace(FULL, weights=replace(FULL.weights, adversarial=0.0)),
+    "no_vgg": replace(FULL, weights=replace(FULL.weights, perceptual=0.0)),
+    "no_edge": replace(FULL, weights=replace(FULL.weights, edge=0.0)),
+    "fixed_encoder": replace(FULL, encoder="fixed"),
+    "no_coc": replace(FULL, pisa=replace(FULL.pisa, coc=False)),
+    "no_softmax_q": replace(FULL, pisa=replace(FULL.pisa, normalise="keys")),
+    "no_occlusion": replace(FULL, pisa=replace(FULL.pisa, occlusion=False)),
+    "t249": replace(FULL, timestep=249),
+    "t749": replace(FULL, timestep=749),
+    "full": FULL,
+}
+ABLATION_LABELS = {  # as printed in Table 2
+    "no_adv": "w/o Ladv",
+    "no_vgg": "w/o LVGG",
+    "no_edge": "w/o Ledge",
+    "fixed_encoder": "fixed E",
+    "no_coc": "w/o CoC",
+    "no_softmax_q": "w/o SoftmaxQ",
+    "no_occlusion": "w/o occlusion",
+    "t249": "T = 249",
+    "t749": "T = 749",
+    "full": "Complete model",
+}
+
+# The paper's model on the embedded prior. Rank 8 on the down blocks of so small a network is the
+# limit, no VGG16 comes with the installation, and the weights were trained before the adversarial
+# term was there: rank 16 on every block, a faster start, SqueezeNet, and more weight on the MSE.
+MINI_PAPER = replace(
+    FULL,
+    weights=LossWeights(mse=20.0, perceptual=1.0, edge=1.0, adversarial=0.0),
+    rank=16,
+    lora_blocks=("down_blocks", "mid_block", "up_blocks", "conv_in", "conv_out"),
+    learning_rate=8e-4,
+    warmup_steps=100,
+    batch_size=16,
+    steps=1_461,  # what six minutes of one GPU gave
+    perceptual_net="squeeze",
+)
+_CHANNELS = replace(MINI_PAPER, optics_channels=True)
+
+# The published command line (docs/divergences.md, D1 to D5).
+AS_PUBLISHED = replace(
+    FULL,
+    pisa=Pisa(sites=("down_blocks.1.attentions.0.",)),
+    weights=replace(FULL.weights, adversarial=0.1),
+    encoder="authors",
+    lora_blocks=("down_blocks", "mid_block", "up_blocks"),
+    learning_rate=5e-5,
+    warmup_steps=20,
+    batch_size=1,
+    steps=120_000,
+    semantics="published",
+    edge="authors",
+    hardening="steps",
+    adversarial_from=30_000,
+    encoder_rate=0.1,
+)
+
+# The default: it refines the disparity, and corrects the layered render near outlines and clipped
+# lights. The autoencoder's loss cancels, so the encoder needs no training; half of its disparities
+# were wrong.
+MINI = replace(
+    _CHANNELS,
+    classical=True,
+    detail=True,
+    refined=True,
+    encoder="fixed",
+    disturbed=4.0,
+    learning_rate=1e-3,
+    batch_size=32,
+    steps=3_000,
+)
+
+BEYOND = {  # what the paper does not have, each against "mini_paper": the rows of Table 2c
+    "mini_rank8": replace(MINI_PAPER, rank=8),
+    "mini_rank32": replace(MINI_PAPER, rank=32),
+    "mini_whole": replace(MINI_PAPER, whole=True),
+    "mini_detail": replace(MINI_PAPER, detail=True),
+    "mini_channels": _CHANNELS,
+    "mini_thin_lens": replace(MINI_PAPER, pisa=replace(MINI_PAPER.pisa, visibility="thin_lens")),
+    "mini_disturbed": replace(MINI_PAPER, disturbed=4.0),
+    "mini_residual": replace(_CHANNELS, classical=True),
+    "mini_confined": replace(_CHANNELS, classical=True, detail=True),
+}
+
+
+def _physics(**switches) -> Recipe:
+    """All get the optics as channels: then a mask is not the only way to know the aperture."""
+    return replace(_CHANNELS, pisa=replace(_CHANNELS.pisa, **switches))
+
+
+PHYSICS = {  # the rows of Table 2b
+    "physics-plain": _physics(sites=()),
+    "physics-keys": _physics(normalise="keys", occlusion=False),
+    "physics-no_visibility": _physics(occlusion=False),
+    "physics-paper": _physics(),
+    "physics-thin_lens": _physics(visibility="thin_lens"),
+    "physics-thin_lens-coverage": _physics(visibility="thin_lens", divide_by_coverage=True),
+}
+
+RECIPES = {
+    **ABLATIONS,
+    "as_published": AS_PUBLISHED,
+    "mini": MINI,
+    "mini_paper": MINI_PAPER,
+    **BEYOND,
+    **PHYSICS,
+}
