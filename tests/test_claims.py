@@ -9,7 +9,7 @@ from bokehlib import results, study, tables
 from bokehlib.statistics import paired_difference
 
 MINI, RIVAL = "bokehdiff-mini", "scatter"
-LABEL, PAPER = (study.METHODS[name].label for name in (MINI, "bokehdiff-mini-paper"))
+LABEL = study.METHODS[MINI].label
 LENS = study.ROBUSTNESS_BLUR
 SCENES = tuple(f"scene_{number:02d}" for number in range(24))
 LAMPS = SCENES[::3]  # how the benchmark was chosen
@@ -109,7 +109,7 @@ def test_the_mean_of_both_signs_needs_both():
 
 
 def shown(*made):
-    lines = tables.markdown(tables.claims(frame(*made)), "claims").splitlines()
+    lines = tables.markdown(tables.claims(frame(*made), "synbokeh-mini"), "claims").splitlines()
     return {tuple(c.strip() for c in line.split("|")[3:5]): line for line in lines if "|" in line}
 
 
@@ -130,7 +130,10 @@ def test_one_scene_has_a_difference_but_no_interval():
 def test_every_measured_method_but_the_input_is_compared(monkeypatch):
     monkeypatch.setitem(study.METHODS, "new", study.Method("New", "a renderer"))
     made = frame(*(exact(name, 30.0) for name in ("input", RIVAL, "new")))
-    assert tables.claims(made)["method"].unique().tolist() == [PAPER, LABEL, "New"]
+    assert tables.claims(made)["method"].unique().tolist() == [
+        *(study.METHODS[name].label for name in study.EMBEDDED[2:]),
+        "New",
+    ]
 
 
 def test_no_number_is_bold_since_rows_are_of_different_pictures():
