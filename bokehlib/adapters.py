@@ -223,13 +223,18 @@ def _recipe(path: Path, metadata: dict[str, Any]) -> Recipe:
 # --- Command line ------------------------------------------------------------------------------
 
 
-def main(argv: list[str] | None = None) -> None:
-    """Command line: write an adapter file with a lower rank; its recipe says what was trained."""
+def command_line() -> Parser:
+    """The options of the command line."""
     parser = Parser(prog="bokehlib.adapters", allow_abbrev=False)
     parser.add_argument("adapter", type=Path, metavar="FILE")
     parser.add_argument("--rank", type=int, required=True, metavar="N")
     parser.add_argument("--out", type=Path, required=True, metavar="FILE")
-    given = parser.parse_args(argv)
+    return parser
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Command line: write an adapter file with a lower rank; its recipe says what was trained."""
+    given = command_line().parse_args(argv)
     if not given.adapter.is_file():
         raise InputError(f"found no file {given.adapter}; accepted: an adapter file")
     tensors, metadata = tensorfiles.read(given.adapter)

@@ -12,6 +12,7 @@ import torch
 
 import bokehlib
 from bokehlib import (
+    adapters,
     classical,
     cli,
     depthmaps,
@@ -42,6 +43,7 @@ LABELS = {
     *(f"S{n}" for n in range(1, 10)),
 }
 PROGRAMS = {
+    "bokehlib.adapters": adapters.command_line,
     "bokehlib.benchmark": benchmark.command_line,
     "bokehlib.benchmark.agreement": agreement.command_line,
     "bokehlib.prior": prior.command_line,
