@@ -60,11 +60,11 @@ def spread(light: Tensor, radius: Tensor, threads: int | None = None) -> Tensor:
 
     Args:
         light: (B, 3 or 4, H, W): linear RGB, and perhaps a coverage by which it is multiplied.
-        radius: (B, 1, H, W) in px.
+        radius: (B, 1, H, W) in px; on a CPU a pixel of a negative one spreads nothing.
         threads: as for `scatter`.
 
     Returns:
-        Like light, in double on a CPU and in float32 on a GPU.
+        Like light, in double on a CPU and in float32 on a GPU; 0 where no disc reaches.
     """
     if _by_kernel(light):
         from bokehlib import classical_kernel
@@ -101,7 +101,8 @@ def _spread(light: np.ndarray, radius: np.ndarray, threads: int | None) -> np.nd
     with ThreadPoolExecutor(threads or os.cpu_count()) as pool:
         for first, sums in pool.map(strip, starts):
             total[first : first + len(sums)] += sums
-    return total[..., :4] / total[..., 4:]
+    weight = total[..., 4:]
+    return np.divide(total[..., :4], weight, out=np.zeros_like(light), where=weight > 0)
 
 
 def _scatter_rows(
@@ -112,6 +113,8 @@ def _scatter_rows(
     for y in range(start, stop):
         for x in range(width):
             r = radius[y, x]
+            if r < 0:
+                continue
             reach = int(min(r, max(height, width))) + 1
             high = min(reach, max(y, height - 1 - y)) + 1
             wide = min(reach, max(x, width - 1 - x)) + 1

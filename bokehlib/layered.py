@@ -55,13 +55,32 @@ def render(image: Tensor, disparity: Tensor, lens: Lens, gamma: float = 2.2) -> 
             continue
         shown = fill(torch.cat((linear, signed), dim=1), own)
         alpha = torch.ones_like(signed) if result is None else fill(own.to(signed), known)
-        light = torch.cat((shown[:, :3] * alpha, alpha), dim=1)
-        spread = classical.spread(light, shown[:, 3:].abs()).float()
+        light, radius = torch.cat((shown[:, :3] * alpha, alpha), dim=1), shown[:, 3:].abs()
+        if not signed.is_cuda:  # a near layer is mostly empty
+            radius = torch.where(_felt(alpha, radius), radius, -1.0)
+        spread = classical.spread(light, radius).float()
         covered = spread[:, :3]
         result = covered if result is None else covered + (1 - spread[:, 3:]) * result
     assert result is not None  # every pixel lies in a layer
     encoded = result.clamp(0, 1).pow(1 / gamma).to(image)
     return torch.where(lens.column(image)[1].to(image.device) == 0, image, encoded)
+
+
+def _felt(alpha: Tensor, radius: Tensor) -> Tensor:
+    """Which pixels spread to where anything of the layer is seen, (B, 1, H, W), or a few more."""
+    reach = int(radius.amax()) + 1
+    return _within(_within(alpha > 0, reach), reach)
+
+
+def _within(mask: Tensor, reach: int) -> Tensor:
+    """Whether a pixel of the mask (B, 1, H, W) lies in the square of that half side."""
+    for axis in (2, 3):
+        before = F.pad(mask.long().cumsum(axis), (1, 0) if axis == 3 else (0, 0, 1, 0))
+        place = torch.arange(mask.shape[axis], device=mask.device)
+        end = (place + reach + 1).clamp(max=mask.shape[axis])
+        start = (place - reach).clamp(min=0)
+        mask = before.index_select(axis, end) > before.index_select(axis, start)
+    return mask
 
 
 def cuts(signed: Tensor, layers: int = LAYERS) -> Tensor:

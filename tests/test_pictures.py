@@ -129,7 +129,7 @@ def test_a_method_without_weights_is_left_out_and_named(monkeypatch, tmp_path):
     monkeypatch.setattr(methods, "lacks", lambda name: missing.get(name, lacks(name)))
     _, index = contents(pictures.make("fig6_focal_stack", tmp_path, smoke=True))
     assert {row["label"] for row in index["rows"]} == {"Scatter"}
-    assert "BokehDiff-mini (given Scatter) is left out" in index["note"]
+    assert f"{study.METHODS['bokehdiff-mini'].label} is left out" in index["note"]
 
 
 def test_pictures_stand_until_weights_or_data_change(monkeypatch, tmp_path):

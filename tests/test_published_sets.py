@@ -415,7 +415,8 @@ def test_check_says_what_is_there_what_is_left_out_and_what_is_missing(blb, caps
     assert lines[3].startswith("  94 pictures are missing; to be had: BLB")
     assert "277/bokeh_04_01.exr: found a broken or truncated" in lines[4]
     assert lines[5].startswith("synbokeh300: not here; to be had: never released")
-    assert len(lines) == 6
+    assert lines[6].startswith("rendered: not here; made by ")
+    assert len(lines) == 7
 
 
 def test_check_takes_the_folder_of_one_set_under_any_name(tmp_path, capsys):
