@@ -12,7 +12,7 @@ OPTICS = 2  # channels of `optics_channels`
 HALF = 2.0  # latents of radius at which the defocus channel is 1/2
 SHARP, BLURRED = 0.5, 1.0  # px of radius up to which all detail is kept, and from which none is
 NEAR = 5  # px, side of the window in which an outline is a jump of the signed radius
-JUMP = 1.0  # px
+JUMP = 1.0  # px of signed radius, from which on neighbours lie on two sides of an outline
 MARGIN = 4.0  # px around what an outline's discs reach
 CLIPPED = 0.98  # of a channel, from which its light is not known
 

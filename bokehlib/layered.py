@@ -18,12 +18,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from bokehlib import classical
-from bokehlib.conditions import defocus
+from bokehlib.conditions import JUMP, defocus
 from bokehlib.optics import Lens
 
 LAYERS = 3
 STEP = 3  # px; an outline may be two pixels soft
-JUMP = 1.0  # px of radius
 WORTH = 20  # pairs of pixels
 BINS = 256  # of the signed radius, between its smallest and its largest
 

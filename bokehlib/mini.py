@@ -11,11 +11,7 @@ import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 
 from bokehlib import refiner, tensorfiles
-from bokehlib.adapters import add_adapters as add_adapters
 from bokehlib.adapters import load_adapter, recipe_of
-from bokehlib.adapters import recipe_from as recipe_from
-from bokehlib.adapters import save_adapter as save_adapter
-from bokehlib.adapters import trained as trained
 from bokehlib.assembly import assemble
 from bokehlib.errors import InputError
 from bokehlib.optics import Lens

@@ -42,6 +42,7 @@ NEEDED = ("study", "rater", "session", "case", "aspect", "result", "rating")
 KEY = ".key.json"
 SHEETS = (".csv", ".json")
 EMPTY_SHEET = "no rating in it"
+USED = ("complete", "incomplete")  # of the statuses of a sheet: its ratings count
 
 
 @dataclass(frozen=True)
@@ -101,9 +102,9 @@ class Ratings:
         if self.sheets.empty:
             return "No sheet of ratings is there."
         counts = self.sheets["status"].value_counts()
-        used = [f"{counts[s]} {s}" for s in ("complete", "incomplete") if s in counts]
+        used = [f"{counts[s]} {s}" for s in USED if s in counts]
         parts = [f"Sheets: {len(self.sheets)}; counted: {' and '.join(used) or 'none'}."]
-        rest = self.sheets[~self.sheets["status"].isin(["complete", "incomplete"])]
+        rest = self.sheets[~self.sheets["status"].isin(USED)]
         if not rest.empty:
             named = [f"{sheet.file} ({sheet.status})" for sheet in rest.itertuples()]
             parts.append(f"Left out: {', '.join(named)}.")
@@ -334,7 +335,7 @@ def _row(line: dict[str, str], key: Key) -> dict[str, Any]:
 
 def _mark_doubles(sheets: list[_Sheet]) -> None:
     """Of sheets of one session the fullest counts, of several goes of one rater the first."""
-    usable = [sheet for sheet in sheets if sheet.status in ("complete", "incomplete")]
+    usable = [sheet for sheet in sheets if sheet.status in USED]
     kept: dict[str, _Sheet] = {}
     for sheet in sorted(usable, key=lambda s: (s.session, -len(s.rows), s.file)):
         _keep(kept, sheet.session, sheet, "the same answers")
@@ -350,7 +351,7 @@ def _keep(kept: dict[str, _Sheet], name: str, sheet: _Sheet, why: str) -> None:
 
 
 def _counted(sheets: list[_Sheet]) -> pd.DataFrame:
-    used = [row for s in sheets if s.status in ("complete", "incomplete") for row in s.rows]
+    used = [row for s in sheets if s.status in USED for row in s.rows]
     return pd.DataFrame(used, columns=[*RATING_KINDS]).astype(RATING_KINDS)
 
 

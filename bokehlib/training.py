@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from accelerate.utils import set_seed
 
-from bokehlib import discriminator, loop, mini, refiner
+from bokehlib import adapters, discriminator, loop, mini, refiner
 from bokehlib.acceleration import compile_networks
 from bokehlib.backbones import lpips_network
 from bokehlib.datasets import training_photos
@@ -122,7 +122,7 @@ def train(
     if batch is None:
         batch = pairs_from(photos, recipe, device, halo, crop)
     set_seed(recipe.seed)  # LoRA starts from random matrices
-    mini.add_adapters(pipeline, recipe)
+    adapters.add_adapters(pipeline, recipe)
     if compiled:
         _compile(pipeline, perceptual, judge)
     schedule = schedule_of(recipe, device)
@@ -134,7 +134,7 @@ def train(
     if judge is not None:
         note["discriminator"] = judge.label
     if loop.is_main():
-        mini.save_adapter(averaged, recipe, run_dir / "adapter.safetensors", note)
+        adapters.save_adapter(averaged, recipe, run_dir / "adapter.safetensors", note)
     return averaged
 
 

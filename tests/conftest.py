@@ -36,6 +36,14 @@ def shared() -> Path:
     return SHARED
 
 
+@pytest.fixture
+def loud(monkeypatch):
+    """Silencing libraries in this process would silence them for all later tests."""
+    from bokehlib import cli
+
+    monkeypatch.setattr(cli, "_quieten", lambda: None)
+
+
 @pytest.fixture(autouse=True)
 def fixed_seeds():
     random.seed(0)

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from bokehlib import conditions, layered, mini
+from bokehlib import adapters, conditions, layered, mini
 from bokehlib.errors import InputError
 from bokehlib.optics import Lens, token_radius, visibility
 from bokehlib.pipeline import BokehPipeline
@@ -122,12 +122,12 @@ def test_the_switches_are_saved_with_the_pipeline(tmp_path):
 @pytest.mark.parametrize("name", ["mini_channels", "mini_residual"])
 def test_the_gradient_reaches_every_new_channel(name):
     pipeline = mini.tiny(NEW[name])
-    mini.add_adapters(pipeline, NEW[name])
+    adapters.add_adapters(pipeline, NEW[name])
     torch.nn.init.normal_(next(pipeline.unet.conv_out.parameters()))  # zero before the first step
     image, disparity = scene(32, 32)
     (pipeline.transform(image, disparity, LENS) - image).square().mean().backward()
-    assert "unet.conv_in.weight" in mini.trained(pipeline)
-    assert ("unet.conv_out.weight" in mini.trained(pipeline)) == pipeline.config.classical
+    assert "unet.conv_in.weight" in adapters.trained(pipeline)
+    assert ("unet.conv_out.weight" in adapters.trained(pipeline)) == pipeline.config.classical
     gradient = pipeline.unet.conv_in.weight.grad[:, 8:]
     assert gradient.shape[1] == pipeline.extra_channels
     assert (gradient.abs().sum((0, 2, 3)) > 0).all()
@@ -138,15 +138,15 @@ def test_what_a_recipe_trains_survives_its_file(tmp_path, name):
     recipe = replace(NEW[name], rank=2)
     trained = mini.tiny(recipe)
     mini.save_base(mini.tiny(), tmp_path / "base.safetensors", {})
-    mini.add_adapters(trained, recipe)
+    adapters.add_adapters(trained, recipe)
     draw = torch.Generator().manual_seed(0)
     with torch.no_grad():
-        for value in mini.trained(trained).values():
+        for value in adapters.trained(trained).values():
             value += 0.05 * torch.randn(value.shape, generator=draw)
-    mini.save_adapter(mini.trained(trained), recipe, tmp_path / "a.safetensors", {})
+    adapters.save_adapter(adapters.trained(trained), recipe, tmp_path / "a.safetensors", {})
     again = mini.load_base(tmp_path / "base.safetensors", recipe)
     before = render(again, *scene())
-    mini.load_adapter(again, tmp_path / "a.safetensors")
+    adapters.load_adapter(again, tmp_path / "a.safetensors")
     found, expected = render(again, *scene()), render(trained, *scene())
     torch.testing.assert_close(found, expected, rtol=0, atol=0.02)
     assert (found - before).abs().max() > 0.1
@@ -156,30 +156,30 @@ def test_what_a_recipe_trains_survives_its_file(tmp_path, name):
 def test_a_wholly_tuned_network_is_saved_whole():
     recipe = NEW["mini_whole"]
     pipeline = mini.tiny(recipe)
-    mini.add_adapters(pipeline, recipe)
-    ours = {n for n in mini.trained(pipeline) if n.startswith("unet.")}
+    adapters.add_adapters(pipeline, recipe)
+    ours = {n for n in adapters.trained(pipeline) if n.startswith("unet.")}
     assert ours == {f"unet.{name}" for name in mini.tiny().unet.state_dict()}
 
 
 def test_an_adapter_without_its_channels_is_refused(tmp_path):
     recipe = replace(NEW["mini_channels"], rank=2)
     pipeline = mini.tiny(recipe)
-    mini.add_adapters(pipeline, recipe)
-    values = mini.trained(pipeline)
+    adapters.add_adapters(pipeline, recipe)
+    values = adapters.trained(pipeline)
     values.pop("unet.conv_in.weight")
-    mini.save_adapter(values, recipe, tmp_path / "a.safetensors", {})
+    adapters.save_adapter(values, recipe, tmp_path / "a.safetensors", {})
     with pytest.raises(InputError, match=r"unet\.conv_in\.weight"):
-        mini.load_adapter(mini.tiny(recipe), tmp_path / "a.safetensors")
+        adapters.load_adapter(mini.tiny(recipe), tmp_path / "a.safetensors")
 
 
 def test_a_recipe_is_not_trained_on_a_pipeline_made_for_another():
     with pytest.raises(ValueError, match="optics_channels=False; accepted for the recipe: True"):
-        mini.add_adapters(mini.tiny(), NEW["mini_channels"])
+        adapters.add_adapters(mini.tiny(), NEW["mini_channels"])
 
 
 def test_a_recipe_written_before_there_were_switches_is_the_papers():
     values = {"pisa": {"coc": False}, "weights": {}, "rank": 4}
-    assert mini.recipe_from(values) == Recipe(pisa=Pisa(coc=False), rank=4)
+    assert adapters.recipe_from(values) == Recipe(pisa=Pisa(coc=False), rank=4)
 
 
 # --- Attention ---------------------------------------------------------------------------------

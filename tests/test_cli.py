@@ -7,18 +7,15 @@ import sys
 
 import numpy as np
 import pytest
+from commands import command
 from PIL import Image
 
 import bokehlib
 from bokehlib import cli, images, methods, study
 
+pytestmark = pytest.mark.usefixtures("loud")
+
 WIDTH, HEIGHT = 30, 20
-
-
-@pytest.fixture(autouse=True)
-def loud(monkeypatch):
-    """Silencing libraries in this process would silence them for all later tests."""
-    monkeypatch.setattr(cli, "_quieten", lambda: None)
 
 
 @pytest.fixture
@@ -52,28 +49,14 @@ def folder(tmp_path, monkeypatch):
     return tmp_path
 
 
-GOOD = {
-    "IMAGE": "photo.png",
-    "--out": "out.png",
-    "--disparity": "map.png",
-    "--focus": "7,3",
-    "--aperture": "4",
-    "--method": "scatter",
-}
-
-
 def _arguments(**changes):
-    """The good command with some options changed; None leaves one out."""
-    options = GOOD | {
-        ("IMAGE" if key == "IMAGE" else "--" + key.replace("_", "-")): value
-        for key, value in changes.items()
-    }
-    image = options.pop("IMAGE")
-    argv = ["render"] + ([] if image is None else [image])
-    for option, value in options.items():
-        if value is not None:
-            argv += [option] if value == "" else [option, value]
-    return argv
+    """`command`, its options named as arguments are."""
+    return command(
+        {
+            ("IMAGE" if key == "IMAGE" else "--" + key.replace("_", "-")): value
+            for key, value in changes.items()
+        }
+    )
 
 
 def _stack(count, **changes):

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from bokehlib import loop, mini, optics, results, study, training
+from bokehlib import adapters, loop, mini, optics, results, study, training
 from bokehlib.optics import Lens
 from bokehlib.pipeline import SAMPLING, BokehPipeline
 from bokehlib.pisa import coverage, pisa_attention
@@ -108,7 +108,7 @@ def test_no_step_finds_gradients_of_the_one_before(tmp_path):
     pipeline, left = mini.tiny(), []
 
     def batch(step):
-        left.extend(p.grad for p in mini.trained(pipeline).values() if p.grad is not None)
+        left.extend(p.grad for p in adapters.trained(pipeline).values() if p.grad is not None)
         image = torch.rand(1, 3, 16, 16)
         return Batch(image, torch.rand(1, 1, 16, 16), 1 - image, Lens(0.5, 8.0))
 
@@ -152,8 +152,8 @@ def test_the_lens_of_a_pair_is_not_jittered():
 def test_of_the_encoder_only_middle_and_output_layers_learn():
     for encoder in ("lora", "full"):
         pipeline = mini.tiny()
-        mini.add_adapters(pipeline, Recipe(encoder=encoder))
-        learnt = [n for n in mini.trained(pipeline) if n.startswith("vae.")]
+        adapters.add_adapters(pipeline, Recipe(encoder=encoder))
+        learnt = [n for n in adapters.trained(pipeline) if n.startswith("vae.")]
         parts = {name.split(".")[2] for name in learnt}
         assert {"mid_block", "conv_out"} <= parts <= {"mid_block", "conv_norm_out", "conv_out"}
         assert all(name.startswith("vae.encoder.") for name in learnt)

@@ -8,7 +8,7 @@ from diffusers import AutoencoderKL, DDIMScheduler
 from networks import two_levels
 from PIL import Image
 
-from bokehlib import data, images, mini, optics, tiles
+from bokehlib import adapters, data, images, mini, optics, tiles
 from bokehlib.optics import Lens
 from bokehlib.pipeline import BokehPipeline
 from bokehlib.pisa.processor import install, pisa_sites
@@ -220,32 +220,32 @@ def test_a_larger_working_size_with_its_aperture_gives_the_same_token_optics():
 
 def test_adapters_train_only_what_the_recipe_names():
     pipeline = mini.tiny()
-    mini.add_adapters(pipeline, Recipe())
-    names = list(mini.trained(pipeline))
+    adapters.add_adapters(pipeline, Recipe())
+    names = list(adapters.trained(pipeline))
     assert names
     assert all("lora" in n for n in names)
     assert {n.split(".")[1] for n in names} == {"down_blocks", "encoder"}
     assert not any("decoder" in n or "up_blocks" in n for n in names)
     fixed = mini.tiny()
-    mini.add_adapters(fixed, Recipe(encoder="fixed"))
-    assert {n.split(".")[0] for n in mini.trained(fixed)} == {"unet"}
+    adapters.add_adapters(fixed, Recipe(encoder="fixed"))
+    assert {n.split(".")[0] for n in adapters.trained(fixed)} == {"unet"}
 
 
 def test_an_adapter_survives_its_file_and_is_merged(tmp_path):
     recipe = Recipe(rank=2, encoder="full", lora_blocks=("down_blocks", "conv_in"))
     base, trained = mini.tiny(), mini.tiny()
-    mini.add_adapters(trained, recipe)
+    adapters.add_adapters(trained, recipe)
     draw = torch.Generator().manual_seed(0)
     values = {
         name: torch.randn(p.shape, generator=draw).half().float() * 0.1
-        for name, p in mini.trained(trained).items()
+        for name, p in adapters.trained(trained).items()
     }
     with torch.no_grad():
-        for name, p in mini.trained(trained).items():
+        for name, p in adapters.trained(trained).items():
             p.copy_(values[name])
-    mini.save_adapter(values, recipe, tmp_path / "a.safetensors", {"steps": 1})
-    assert mini.recipe_of(tmp_path / "a.safetensors") == recipe
-    mini.load_adapter(base, tmp_path / "a.safetensors")
+    adapters.save_adapter(values, recipe, tmp_path / "a.safetensors", {"steps": 1})
+    assert adapters.recipe_of(tmp_path / "a.safetensors") == recipe
+    adapters.load_adapter(base, tmp_path / "a.safetensors")
     image, disparity = scene()
     one, two = render(base, image, disparity), render(trained, image, disparity)
     torch.testing.assert_close(one, two, rtol=0, atol=0.01)
@@ -324,8 +324,8 @@ def test_progress_is_not_shown_where_nobody_looks(capsys):
 def test_the_embedded_model_renders_a_photograph_in_tiles_without_seams():
     """Group norms average over a tile instead of the image, so the two differ a little."""
     base, adapter, _ = (need_weights(file) for file in METHODS["bokehdiff-mini"].weights)
-    pipeline = mini.load_base(base, mini.recipe_of(adapter))
-    mini.load_adapter(pipeline, adapter)
+    pipeline = mini.load_base(base, adapters.recipe_of(adapter))
+    adapters.load_adapter(pipeline, adapter)
     photo = images.read_image(data.photo_paths()["photos/ColorfulCups.webp"])[-192:, 200:600]
     photo = torch.from_numpy(photo).permute(2, 0, 1)[None]  # (1, 3, 192, 400)
     disparity = torch.linspace(0.2, 0.6, 192).view(-1, 1).repeat(1, 1, 1, 400)

@@ -10,13 +10,10 @@ from PIL import Image, ImageCms
 
 from bokehlib import cli, depthmaps, images, lenses, methods, photofiles
 
+pytestmark = pytest.mark.usefixtures("loud")
+
 P3 = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()[:-4] + b"wide"
 SIZE = phonefiles.SIZE
-
-
-@pytest.fixture(autouse=True)
-def loud(monkeypatch):
-    monkeypatch.setattr(cli, "_quieten", lambda: None)
 
 
 @pytest.fixture

@@ -16,13 +16,10 @@ from bokehlib import cli, images, methods, photofiles, series
 from bokehlib.errors import InputError
 from bokehlib.series import Frame
 
+pytestmark = pytest.mark.usefixtures("loud")
+
 WIDTH, HEIGHT = 32, 20
 RGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-
-
-@pytest.fixture(autouse=True)
-def loud(monkeypatch):
-    monkeypatch.setattr(cli, "_quieten", lambda: None)
 
 
 @pytest.fixture

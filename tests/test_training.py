@@ -9,7 +9,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 from torch._dynamo.testing import CompileCounter
 
-from bokehlib import discriminator, loop, mini, prior, training
+from bokehlib import adapters, discriminator, loop, mini, prior, training
 from bokehlib.errors import InputError, run_command
 from bokehlib.optics import Lens
 from bokehlib.study import FULL, RECIPES, LossWeights
@@ -154,7 +154,7 @@ def test_a_step_moves_what_the_recipe_trains_and_the_base_stays(tmp_path):
     now = {n.replace(".base_layer", ""): v for n, v in pipeline.unet.state_dict().items()}
     assert all(torch.equal(base[name], now[name]) for name in base)
     # lora_B starts at zero; cross-attention has nothing to attend to but the empty prompt.
-    ups = [v for n, v in mini.trained(pipeline).items() if "lora_B" in n and "attn2" not in n]
+    ups = [v for n, v in adapters.trained(pipeline).items() if "lora_B" in n and "attn2" not in n]
     assert ups
     assert all(value.abs().sum() > 0 for value in ups)
 
@@ -186,7 +186,7 @@ def test_the_adapter_file_holds_the_average_and_the_recipe(tmp_path):
     saved = load_file(tmp_path / "adapter.safetensors")
     assert saved.keys() == averaged.keys()
     assert all(torch.equal(saved[n], averaged[n].half()) for n in saved)
-    assert mini.recipe_of(tmp_path / "adapter.safetensors") == RECIPE
+    assert adapters.recipe_of(tmp_path / "adapter.safetensors") == RECIPE
 
 
 def test_the_loss_curve_names_its_terms(tmp_path, monkeypatch):

@@ -8,6 +8,7 @@ import numpy as np
 import phonefiles
 import pytest
 import torch
+from commands import command
 from PIL import Image
 
 from bokehlib import cli, images
@@ -19,9 +20,8 @@ SIZE = (20, 30)
 
 
 @pytest.fixture
-def folder(tmp_path, monkeypatch):
+def folder(tmp_path, monkeypatch, loud):
     """The user's files, made the working folder."""
-    monkeypatch.setattr(cli, "_quieten", lambda: None)
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)
@@ -49,14 +49,6 @@ def folder(tmp_path, monkeypatch):
     return tmp_path
 
 
-GOOD = {
-    "IMAGE": "photo.png",
-    "--out": "out.png",
-    "--disparity": "map.png",
-    "--focus": "7,3",
-    "--aperture": "4",
-    "--method": "scatter",
-}
 ESTIMATED = {"--disparity": None, "--estimate-disparity": ""}
 LENS = {"--aperture": None, "--f-number": "2"}
 FOUND = {  # how a quoted line begins -> what differs from the good command
@@ -82,11 +74,7 @@ FOUND = {  # how a quoted line begins -> what differs from the good command
 
 
 def _printed(changes, capsys):
-    options = GOOD | changes
-    argv = ["render", options.pop("IMAGE")]
-    for option, value in options.items():
-        argv += [] if value is None else [option] if value == "" else [option, value]
-    assert cli.main(argv) == 2
+    assert cli.main(command(changes)) == 2
     return capsys.readouterr().err.rstrip("\n")
 
 

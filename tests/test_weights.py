@@ -5,7 +5,7 @@ import pytest
 import torch
 
 import bokehlib
-from bokehlib import classical, layered, mini
+from bokehlib import adapters, classical, layered, mini
 from bokehlib.data import manifest, photo_paths
 from bokehlib.datasets import load_dataset
 from bokehlib.images import read_image
@@ -114,7 +114,7 @@ def test_held_out_photographs_survive_the_autoencoder():
 @pytest.mark.parametrize("name", NAMES)
 def test_the_adapter_says_what_it_was_trained_with_and_the_study_knows_that_recipe(name):
     recipe = RECIPES[name.removeprefix("bokehdiff-").replace("-", "_")]
-    assert mini.recipe_of(need_weights(f"{name}.safetensors")) == recipe
+    assert adapters.recipe_of(need_weights(f"{name}.safetensors")) == recipe
 
 
 def test_the_weights_are_within_their_budget():

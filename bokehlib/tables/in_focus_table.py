@@ -3,7 +3,7 @@
 import pandas as pd
 
 from bokehlib import study
-from bokehlib.tables.measured import methods
+from bokehlib.tables.measured import by_kind
 
 MARK = 42.0  # dB, for the regions "constant" and "in focus"
 _KINDS = {"method": "str", **study.PROBES["focus"].columns}
@@ -16,13 +16,7 @@ def in_focus(focus: pd.DataFrame) -> pd.DataFrame:
     Args:
         focus: as read by `results.read_probe("focus")`.
     """
-    names = methods(focus)
-    means = focus.groupby(["method", "region"])["psnr"].mean().unstack("region")
-    means = means.reindex(index=names, columns=[*study.FOCUS_REGIONS]).astype("float64")
-    table = means.rename(columns=study.FOCUS_REGIONS).reset_index(drop=True)
-    table.columns.name = None
-    table.insert(0, "method", [study.METHODS[name].label for name in names])
-    return table
+    return by_kind(focus, "region", study.FOCUS_REGIONS)
 
 
 def pictures_in(focus: pd.DataFrame) -> str:

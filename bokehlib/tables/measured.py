@@ -40,6 +40,23 @@ def means(rows: pd.DataFrame, names: Iterable[str]) -> pd.DataFrame:
     return ours.reindex(list(names)).fillna({"images": 0})
 
 
+def by_kind(probed: pd.DataFrame, kind: str, columns: dict[str, str]) -> pd.DataFrame:
+    """What a probe found: a row a method with its label, a column a kind, mean PSNR in dB.
+
+    Args:
+        probed: as read by `results.read_probe`.
+        kind: its column that tells the kinds apart.
+        columns: kind -> column of the table.
+    """
+    names = methods(probed)
+    found = probed.groupby(["method", kind])["psnr"].mean().unstack(kind)
+    found = found.reindex(index=names, columns=[*columns]).astype("float64")
+    table = found.rename(columns=columns).reset_index(drop=True)
+    table.columns.name = None
+    table.insert(0, "method", [study.METHODS[name].label for name in names])
+    return table
+
+
 def beside(published: pd.DataFrame, names: list[str], ours: pd.DataFrame) -> pd.DataFrame:
     """For every metric of the paper its column and ours, then the number of our images."""
     paper = published.pivot(index="method", columns="metric", values="value").reindex(names)
