@@ -24,6 +24,7 @@ from bokehlib.optics import HAS_TRITON, Lens, circle_of_confusion
 
 STRIPS = 16  # fixed, so that the order of summation does not depend on the number of threads
 _LARGEST = 1e100  # px; a disc's weight, 1/r^2, must not underflow
+FLAT = 37 / 8  # px from a disc's edge inwards, from where on exp(-8 d) is lost beside 1
 
 
 @torch.no_grad()
@@ -95,21 +96,34 @@ def _spread(light: np.ndarray, radius: np.ndarray, threads: int | None) -> np.nd
         reach = int(min(radius[start:stop].max(), height)) + 1
         first, last = max(start - reach, 0), min(stop + reach, height)
         sums = np.zeros((last - first, width, 5))
-        add_discs(light, radius, start, stop, first, sums)
+        steps = np.zeros((last - first, width + 1, 6))
+        add_discs(light, radius, start, stop, first, sums, steps)
         return first, sums
 
     with ThreadPoolExecutor(threads or os.cpu_count()) as pool:
         for first, sums in pool.map(strip, starts):
             total[first : first + len(sums)] += sums
+    np.maximum(total, 0, out=total)  # a difference of sums may be a rounding below it
     weight = total[..., 4:]
     return np.divide(total[..., :4], weight, out=np.zeros_like(light), where=weight > 0)
 
 
 def _scatter_rows(
-    light: np.ndarray, radius: np.ndarray, start: int, stop: int, first: int, sums: np.ndarray
+    light: np.ndarray,
+    radius: np.ndarray,
+    start: int,
+    stop: int,
+    first: int,
+    sums: np.ndarray,
+    steps: np.ndarray,
 ) -> None:
-    """Add the discs of the source rows start..stop to sums, whose row 0 is image row `first`."""
+    """Add the discs of the source rows start..stop to sums, whose row 0 is image row `first`.
+
+    Where a disc's weight is constant to the last digit, `steps` gets only where that begins and
+    ends in a row, and their number; what that sums to along a row is added in the end.
+    """
     height, width = radius.shape
+    parts = np.empty(5)
     for y in range(start, stop):
         for x in range(width):
             r = radius[y, x]
@@ -119,23 +133,37 @@ def _scatter_rows(
             high = min(reach, max(y, height - 1 - y)) + 1
             wide = min(reach, max(x, width - 1 - x)) + 1
             energy = 1 / (r * r + 0.2)
-            red, green, blue, coverage = light[y, x]
+            parts[:4], parts[4] = light[y, x], 1
             weights = np.empty(wide)
+            flat = r - FLAT
             for dy in range(high):
-                for dx in range(wide):
-                    beyond = 8 * (math.sqrt(dy * dy + dx * dx) - r)
-                    # (1 + tanh(-b/2)) / 2 = 1 / (1 + exp(b)); from b = -37 on it rounds to 1
-                    weights[dx] = energy if beyond < -37 else energy / (1 + math.exp(beyond))
+                chord = int(min(math.sqrt(flat * flat - dy * dy), wide)) if dy <= flat else -1
+                for dx in range(chord + 1, wide):
+                    # (1 + tanh(-b/2)) / 2 = 1 / (1 + exp(b))
+                    weights[dx] = energy / (1 + math.exp(8 * (math.sqrt(dy * dy + dx * dx) - r)))
                 for row in range(y - dy, y + dy + 1, max(2 * dy, 1)):
                     if row < 0 or row >= height:
                         continue
-                    for column in range(max(x - wide + 1, 0), min(x + wide, width)):
-                        w = weights[abs(column - x)]
-                        sums[row - first, column, 0] += w * red
-                        sums[row - first, column, 1] += w * green
-                        sums[row - first, column, 2] += w * blue
-                        sums[row - first, column, 3] += w * coverage
-                        sums[row - first, column, 4] += w
+                    inside = max(x - chord, 0), min(x + chord + 1, width)
+                    if chord >= 0:
+                        for part in range(5):
+                            steps[row - first, inside[0], part] += energy * parts[part]
+                            steps[row - first, inside[1], part] -= energy * parts[part]
+                        steps[row - first, inside[0], 5] += 1
+                        steps[row - first, inside[1], 5] -= 1
+                    for column in range(max(x - wide + 1, 0), x - chord):
+                        for part in range(5):
+                            sums[row - first, column, part] += weights[x - column] * parts[part]
+                    for column in range(x + max(chord + 1, 1), min(x + wide, width)):
+                        for part in range(5):
+                            sums[row - first, column, part] += weights[column - x] * parts[part]
+    for row in range(len(sums)):
+        running = np.zeros(6)
+        for column in range(width):
+            running += steps[row, column]
+            if running[5] == 0:  # what is left is rounding
+                running[:] = 0
+            sums[row, column] += running[:5]
 
 
 @functools.cache
@@ -143,7 +171,7 @@ def compiled() -> Callable[..., None]:
     """The sums over sources as machine code, which takes seconds to make without a cache."""
     import numba
 
-    signature = "void(f8[:, :, ::1], f8[:, ::1], i8, i8, i8, f8[:, :, ::1])"
+    signature = "void(f8[:, :, ::1], f8[:, ::1], i8, i8, i8, f8[:, :, ::1], f8[:, :, ::1])"
     try:
         return numba.njit(signature, nogil=True, cache=True)(_scatter_rows)
     except RuntimeError:  # no folder for the cache can be written to

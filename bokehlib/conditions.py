@@ -14,7 +14,6 @@ SHARP, BLURRED = 0.5, 1.0  # px of radius up to which all detail is kept, and fr
 NEAR = 5  # px, side of the window in which an outline is a jump of the signed radius
 JUMP = 1.0  # px of signed radius, from which on neighbours lie on two sides of an outline
 MARGIN = 4.0  # px around what an outline's discs reach
-CLIPPED = 0.98  # of a channel, from which its light is not known
 
 
 def defocus(disparity: Tensor, lens: Lens) -> Tensor:
@@ -60,27 +59,22 @@ def sharpness(disparity: Tensor, lens: Lens) -> Tensor:
     return _fade(deep, SHARP, BLURRED)
 
 
-def doubtful(image: Tensor, disparity: Tensor, lens: Lens) -> Tensor:
+def doubtful(disparity: Tensor, lens: Lens) -> Tensor:
     """Where a classical render may be wrong, (B, 1, H, W) in [0, 1].
 
-    Blur within one surface is a gather that it does exactly. It cannot know what lies behind an
-    outline, nor how bright a clipped light is. So, with S the pixels within 2 px of a jump of the
-    signed radius by more than 1 px and those with a clipped channel whose own radius exceeds
-    0.5 px, and r(s) the radius there (of the wider side at a jump), rho(p) = max over s in S of
-    r(s) - |P_s - P_p|; the share rises from 0 at rho = -4 px, since outlines are not known
-    exactly, to 1 at rho = 0.
+    Blur within one surface is a gather that it does exactly; it cannot know what lies behind an
+    outline. So, with S the pixels within 2 px of a jump of the signed radius by more than 1 px and
+    r(s) the radius of the wider side there, rho(p) = max over s in S of r(s) - |P_s - P_p|; the
+    share rises from 0 at rho = -4 px, since outlines are not known exactly, to 1 at rho = 0.
 
     Args:
-        image: (B, 3, H, W), sRGB in [0, 1].
         disparity: (B, 1, H, W) in [0, 1].
         lens: in pixels of this disparity map.
     """
     signed = defocus(disparity, lens)
     high, low = (sign * F.max_pool2d(sign * signed, NEAR, 1, NEAR // 2) for sign in (1, -1))
-    clipped = (image.amax(dim=1, keepdim=True) > CLIPPED) & (signed.abs() > SHARP)
-    nothing = signed.new_full((), -math.inf)
-    radius = torch.where(clipped, signed.abs(), nothing)
-    radius = torch.where(high - low > JUMP, torch.maximum(high.abs(), low.abs()), radius)
+    widest = torch.maximum(high.abs(), low.abs())
+    radius = torch.where(high - low > JUMP, widest, -math.inf)
     return 1 - _fade(under_discs(radius + MARGIN), 0.0, MARGIN)
 
 

@@ -4,21 +4,23 @@
 behind a blurred foreground it shows the foreground again. Here the picture is cut into layers
 where outlines are, each layer goes on behind the nearer ones, and each is scattered by itself:
 
-    (P_l, A_l) = scatter of (alpha_l I_l, alpha_l);   out = P_l + (1 - A_l) out,   from far to near.
+    (P_l, A_l) = scatter of (alpha_l I_l, alpha_l);   out = sum_l P_l prod_n (1 - A_n)
+
+with the product over the layers n that are nearer than l.
 
 A cut t of the signed radius s separates n(t) pairs of pixels, `STEP` px apart, between which s
 jumps by more than `JUMP` px, and tears up m(t) pairs between which it does not, that is, a surface.
 The cut with the largest n - m is taken, then the largest for the outlines that are left, as long
 as it is `WORTH` pairs. Colours, radii and coverage that a layer does not show are filled from what
-it shows around, coarse to fine (push-pull).
+it shows around, coarse to fine (push-pull). Clipped lights are as bright as `lights.gains` finds.
 """
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from bokehlib import classical
-from bokehlib.conditions import JUMP, defocus
+from bokehlib import classical, lights
+from bokehlib.conditions import JUMP, SHARP, defocus
 from bokehlib.optics import Lens
 
 LAYERS = 3
@@ -46,29 +48,35 @@ def render(image: Tensor, disparity: Tensor, lens: Lens, gamma: float = 2.2) -> 
     low = torch.cat((torch.full_like(at[:, :1], -torch.inf), at), dim=1)
     high = torch.cat((at, torch.full_like(at[:, :1], torch.inf)), dim=1)
     linear = image.float().clamp(min=0).pow(gamma)
-    result = None
-    for below, above in zip(low.unbind(1), high.unbind(1), strict=True):
+    linear *= torch.where(signed.abs() > SHARP, lights.gains(linear, gamma), 1.0)
+    result, through = torch.zeros_like(linear), torch.ones_like(signed)
+    for below, above in reversed(list(zip(low.unbind(1), high.unbind(1), strict=True))):
         reached, passed = (x[:, None, None, None] for x in (below, above))
         own, known = (signed > reached) & (signed <= passed), signed <= passed
         if not signed.is_cuda and not own.any():  # a GPU is not waited for
             continue
         shown = fill(torch.cat((linear, signed), dim=1), own)
-        alpha = torch.ones_like(signed) if result is None else fill(own.to(signed), known)
+        alpha = torch.where(reached == -torch.inf, 1.0, fill(own.to(signed), known))
         light, radius = torch.cat((shown[:, :3] * alpha, alpha), dim=1), shown[:, 3:].abs()
-        if not signed.is_cuda:  # a near layer is mostly empty
-            radius = torch.where(_felt(alpha, radius), radius, -1.0)
+        if not signed.is_cuda:  # most of a layer is empty, or behind others
+            radius = torch.where(_felt(alpha, radius, through), radius, -1.0)
         spread = classical.spread(light, radius).float()
-        covered = spread[:, :3]
-        result = covered if result is None else covered + (1 - spread[:, 3:]) * result
-    assert result is not None  # every pixel lies in a layer
+        result += through * spread[:, :3]
+        through = through * (1 - spread[:, 3:])
     encoded = result.clamp(0, 1).pow(1 / gamma).to(image)
     return torch.where(lens.column(image)[1].to(image.device) == 0, image, encoded)
 
 
-def _felt(alpha: Tensor, radius: Tensor) -> Tensor:
-    """Which pixels spread to where anything of the layer is seen, (B, 1, H, W), or a few more."""
+def _felt(alpha: Tensor, radius: Tensor, through: Tensor) -> Tensor:
+    """Which pixels spread to where a layer is seen, (B, 1, H, W), or a few more.
+
+    Args:
+        alpha: of the layer.
+        radius: px, of its pixels.
+        through: what share of the layer's light nearer layers let through.
+    """
     reach = int(radius.amax()) + 1
-    return _within(_within(alpha > 0, reach), reach)
+    return _within(_within(alpha > 0, reach) & (through > 0), reach)
 
 
 def _within(mask: Tensor, reach: int) -> Tensor:

@@ -147,6 +147,8 @@ def load(name: str, device: str = "cpu", pisa: bool = True):
 
         install(pipeline.unet, ())
     pipeline.to(device)
+    for network in (pipeline.vae, pipeline.unet):  # convolutions of a CPU are a third faster then
+        network.to(memory_format=torch.channels_last)
     refine = refiner.load(device) if recipe.refined else None
 
     def render(image: torch.Tensor, disparity: torch.Tensor, lens: Lens) -> torch.Tensor:

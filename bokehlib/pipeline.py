@@ -10,7 +10,7 @@ Beyond the paper, each off by default: the optics as channels beside the latent 
     out = c + g (D(z0) - D(E(c)))               (both; g is `conditions.doubtful`)
 
 With "classical" E(c) stands beside z, z0 = E(c) - beta_t / alpha_t eps, and eps is 0 before
-training. Away from outlines and clipped lights c is right already.
+training. Away from outlines c is right already.
 """
 
 import math
@@ -227,7 +227,7 @@ class BokehPipeline(DiffusionPipeline):
         if self.config.classical:
             correction = out - self.decode(beside[0])
             if self.config.detail:
-                correction *= conditions.doubtful(image, disparity, lens).to(image)
+                correction *= conditions.doubtful(disparity, lens).to(image)
             return blurred + correction
         if self.config.detail:
             kept = conditions.sharpness(disparity, lens).to(image)

@@ -37,8 +37,8 @@ def render(
         image: (B, 3, H, W).
         disparity: (B, 1, H, W).
         lens: in pixels of this image; it holds on every tile unchanged.
-        side: of a tile in pixels, margins included; a crop is smaller only where the image between
-            its margins is.
+        side: of a tile in pixels at most, margins included; tiles are as small as their number
+            allows.
         halo: pixels around every pixel that the transform may look at, and the reflected margin
             around the image.
         multiple: the sides of all crops are multiples of it.
@@ -116,6 +116,9 @@ class _Span:
 def _spans(length: int, side: int, halo: int, multiple: int, ramp: int) -> list[_Span]:
     total = _padded(length, halo, multiple)
     side = min(side, total)
+    number = len(_starts(total, side, halo, multiple, ramp))
+    needed = (total + (number - 1) * (2 * halo + ramp)) / number
+    side = min(side, multiple * math.ceil(needed / multiple))  # no more overlap than asked for
     starts = _starts(total, side, halo, multiple, ramp)
     spans = []
     for start, weight in zip(starts, _weights(starts, side, halo), strict=True):

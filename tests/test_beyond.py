@@ -88,9 +88,8 @@ def test_a_perfect_autoencoder_leaves_the_classical_render_and_its_correction(mo
     )
 
 
-def test_a_correction_stays_near_outlines_and_clipped_lights(monkeypatch):
+def test_a_correction_stays_near_outlines(monkeypatch):
     image, disparity = scene(32, 96)
-    image *= 0.9
     disparity[..., :32], disparity[..., 32:] = LENS.focus, 0.0  # 6 px of blur from behind
     image[..., 16, 80] = 1.0
     pipeline = mini.tiny(Recipe(detail=True, classical=True))
@@ -99,9 +98,8 @@ def test_a_correction_stays_near_outlines_and_clipped_lights(monkeypatch):
     correction -= layered.render(image, disparity, LENS)
     corrected = (correction != 0).any(dim=1)[0]
     assert corrected[:, 24:40].all()
-    assert corrected[16, 76:85].all()
     assert not corrected[:, :20].any()
-    assert not corrected[:, 45:68].any()
+    assert not corrected[:, 45:].any()
 
 
 def test_the_switches_are_saved_with_the_pipeline(tmp_path):

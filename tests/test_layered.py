@@ -24,7 +24,7 @@ def tilted(low, high):
 
 
 def noise(batch=1):
-    return torch.rand(batch, 3, *SIZE)
+    return 0.99 * torch.rand(batch, 3, *SIZE)  # nothing is clipped
 
 
 # --- The picture -------------------------------------------------------------------------------
