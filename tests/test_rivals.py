@@ -53,6 +53,18 @@ def test_all_embedded_files_together_stay_within_three_megabytes():
     assert min(map(count, networks)) > 200_000
 
 
+def test_restormers_embedded_file_stays_within_its_share():
+    assert 2 * count(restormer.network("restormer-retrained")) < 0.56e6
+
+
+def test_no_training_of_ours_carries_the_papers_label():
+    for name in RIVALS:
+        method = METHODS[name]
+        assert method.published == ""
+        assert method.label.endswith("(retrained)")
+        assert "from scratch on our data" in method.phrase
+
+
 def test_the_paper_width_of_restormer_has_the_published_number_of_parameters():
     # 26,126,644 for three channels; here there are disparity and blur radius as well.
     first = 2 * 48 * 3 * 3

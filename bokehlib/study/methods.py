@@ -86,6 +86,9 @@ METHODS = {
         colour="#1b9e77",
     ),
     "deeplens": Method("DeepLens", "early end-to-end network", published="DeepLens"),
+    "restormer": Method(
+        "Restormer*", "the paper's training of it, which was not released", published="Restormer*"
+    ),
     "bokehme-finetuned": Method(
         "BokehMe*",
         "the published weights, tuned on our data",
@@ -118,11 +121,10 @@ METHODS = {
         colour="#e7298a",
     ),
     "restormer-retrained": Method(
-        "Restormer*",
+        "Restormer (retrained)",
         "narrow Restormer that also gets disparity, focus and aperture; from scratch on our data",
         "bokehlib.baselines.restormer:load",
         weights=("restormer-retrained.safetensors",),
-        published="Restormer*",
         colour="#66a61e",
     ),
 }
