@@ -12,10 +12,10 @@ from bokehlib import loop, methods, rivals
 from bokehlib.baselines import bokehme, deeplens, mpib, restormer, trained
 from bokehlib.errors import InputError, run_command
 from bokehlib.optics import Lens
-from bokehlib.study import METHODS, MINI, LossWeights
+from bokehlib.study import METHODS, MINI, RETRAINED, LossWeights
 from bokehlib.synthesis import Batch
 
-RIVALS = ("bokehme-retrained", "mpib-retrained", "deeplens-retrained", "restormer-retrained")
+RIVALS = RETRAINED
 RECIPE = replace(MINI, weights=LossWeights(20, 0, 1, 0), batch_size=2, steps=4)
 
 

@@ -86,9 +86,6 @@ METHODS = {
         colour="#1b9e77",
     ),
     "deeplens": Method("DeepLens", "early end-to-end network", published="DeepLens"),
-    "restormer": Method(
-        "Restormer*", "the paper's training of it, which was not released", published="Restormer*"
-    ),
     "bokehme-finetuned": Method(
         "BokehMe*",
         "the published weights, tuned on our data",
@@ -119,6 +116,9 @@ METHODS = {
         "bokehlib.baselines.deeplens:load",
         weights=("deeplens-retrained.safetensors",),
         colour="#e7298a",
+    ),
+    "restormer": Method(
+        "Restormer*", "the paper's training of it, which was not released", published="Restormer*"
     ),
     "restormer-retrained": Method(
         "Restormer (retrained)",
