@@ -241,7 +241,10 @@ def main(argv: list[str] | None = None) -> None:
     highest = metadata.get("rank", _recipe(given.adapter, metadata).rank)
     if not 1 <= given.rank <= highest:
         raise InputError(f"--rank: found {given.rank}; accepted: 1 to {highest}")
-    tensorfiles.write(cut_rank(tensors, given.rank), given.out, metadata | {"rank": given.rank})
+    # `load_adapter` goes by the rank; the note is for people, as the recipe tells another one.
+    note = metadata.get("note", {}) | {"cut_to_rank": given.rank}
+    cut = {"rank": given.rank, "note": note}
+    tensorfiles.write(cut_rank(tensors, given.rank), given.out, metadata | cut)
 
 
 if __name__ == "__main__":

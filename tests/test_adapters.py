@@ -79,6 +79,7 @@ def test_a_cut_of_a_cut_is_bounded_by_the_first(tmp_path, tensors):
     file = tmp_path / "cut.safetensors"
     adapters.save_adapter(tensors, RECIPE, file, {})
     adapters.main([str(file), "--rank", "2", "--out", str(file)])
-    assert tensorfiles.read(file)[1]["rank"] == 2
+    inside = tensorfiles.read(file)[1]
+    assert inside["rank"] == inside["note"]["cut_to_rank"] == 2
     with pytest.raises(InputError, match="accepted: 1 to 2"):
         adapters.main([str(file), "--rank", "3", "--out", str(file)])

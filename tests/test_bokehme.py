@@ -176,6 +176,26 @@ def test_where_the_error_map_is_0_the_classical_render_stands_and_where_it_is_1_
         assert bool((found - plain).abs().max() < 1e-6) == stands
 
 
+def test_in_training_pictures_of_one_blur_share_their_sizes_and_keep_their_places(monkeypatch):
+    monkeypatch.setattr(bokehme, "GROUPS", 2)
+    image, disparity = torch.rand(4, 3, 32, 32), torch.rand(4, 1, 32, 32)
+    disparity[..., 0, 0] = 1
+    lens = Lens(0.0, torch.tensor([20.0, 10.0, 20.0, 10.0]))  # px, as the largest blur: on a rung
+    network, batches = BokehMe((8, 8)), []
+    network.arnet.register_forward_hook(lambda *call: batches.append(call[1][0].shape))
+    with torch.no_grad():
+        together = network(image, disparity, lens)
+        one_by_one = network.eval()(image, disparity, lens)
+    assert batches[:2] == [(2, 3, 32, 32), (2, 3, 16, 16)]
+    assert len(batches) == 2 + 4
+    assert (together - one_by_one).abs().max() < 1e-5
+
+
+@pytest.mark.parametrize(("shrink", "sizes"), [(1, 1), (1.1, 2**0.5), (2, 2), (2.9, 4)])
+def test_sizes_of_training_leave_no_blur_beyond_10_px(shrink, sizes):
+    assert bokehme._rung(shrink) == pytest.approx(sizes)
+
+
 # --- The methods -----------------------------------------------------------------------------
 
 
@@ -205,8 +225,6 @@ def test_bokehme_runs_once_both_published_files_are_there(tmp_path, monkeypatch)
 
 def test_only_the_tuned_published_weights_carry_the_papers_label(tmp_path, monkeypatch):
     assert METHODS["bokehme-finetuned"].published == "BokehMe*"
-    assert METHODS["bokehme-retrained"].published == ""
-    assert "*" not in METHODS["bokehme-retrained"].label
     monkeypatch.setenv("BOKEHLIB_WEIGHTS", str(tmp_path))
     with pytest.raises(InputError, match=r"bokehme_arnet\.pth"):
         bokehme.network("bokehme-finetuned")

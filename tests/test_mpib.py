@@ -6,7 +6,7 @@ import torch
 from torch.nn import functional as F
 
 from bokehlib import methods
-from bokehlib.baselines import mpib
+from bokehlib.baselines import mpib, mpib_batched
 from bokehlib.baselines.inpainting import Inpainter
 from bokehlib.baselines.mpib_networks import PLANES, AUPNet, MPINet
 from bokehlib.errors import InputError
@@ -122,3 +122,77 @@ def test_published_networks_render_any_picture(tmp_path, monkeypatch):
         found = network(image, disparity, Lens(0.4, 20.0))
     assert found.shape == image.shape
     assert found.isfinite().all()
+
+
+# --- A batch at once -------------------------------------------------------------------------
+
+
+def scene(size=64):
+    """A tilted ground, and before it a disc in one picture and a bar in the other."""
+    y, x = torch.meshgrid(*[torch.arange(float(size))] * 2, indexing="ij")
+    disparity = (0.15 + 0.1 * y / size).expand(2, 1, size, size).clone()
+    disparity[0, 0, (y - size / 2) ** 2 + (x - size / 3) ** 2 < (size / 4) ** 2] = 0.8
+    disparity[1, 0, :, size // 2 : 3 * size // 4] = 0.6
+    return torch.rand(2, 3, size, size), disparity
+
+
+def test_a_batch_finds_the_hidden_sides_that_each_picture_has():
+    _, disparity = scene(96)
+    reach = torch.tensor([8.0, 40.0])
+    found = mpib_batched.hidden_side(disparity, reach, mpib.JUMP)
+    for n in range(2):
+        wanted = torch.from_numpy(mpib.hidden_side(disparity[n, 0].numpy(), int(reach[n])))
+        assert (found[n, 0] == wanted).float().mean() > 0.99
+        assert 0.05 < wanted.float().mean() < 0.6
+    assert not mpib_batched.hidden_side(torch.full_like(disparity, 0.5), reach, 0.2).any()
+
+
+def test_jump_flooding_finds_the_nearest_pixel_of_a_mask():
+    mask = torch.rand(1, 1, 33, 50) > 0.97
+    rows, columns = torch.meshgrid(torch.arange(33), torch.arange(50), indexing="ij")
+    away = [(rows - y) ** 2 + (columns - x) ** 2 for y, x in mask[0, 0].nonzero().tolist()]
+    y, x = mpib_batched.nearest(mask)
+    assert mask[0, 0, y.flatten(), x.flatten()].all()
+    found = (rows - y[0, 0]) ** 2 + (columns - x[0, 0]) ** 2
+    assert (found == torch.stack(away).amin(0)).float().mean() > 0.98
+
+
+def test_planes_of_a_batch_are_those_on_which_pixels_lie():
+    _, disparity = scene()
+    planes, filled = mpib_batched.fullest(disparity)
+    for n in range(2):
+        wanted = (disparity[n] * PLANES).long().unique()
+        assert planes[n][filled[n]].tolist() == wanted.tolist()  # ascending
+    radius = mpib_batched.radii(planes, torch.tensor([0.2, 0.6]), torch.tensor([30.0, 12.0]))
+    wanted = [mpib.radius_of(int(plane), 0.6, 12.0) for plane in planes[1]]
+    assert radius[1].tolist() == wanted
+
+
+def test_a_batch_of_planes_lies_over_one_another_as_one_picture_does():
+    _, disparity = scene(40)
+    planes, filled = mpib_batched.fullest(disparity)
+    focus, aperture = torch.tensor([0.2, 0.6]), torch.tensor([20.0, 12.0])
+    radius = mpib_batched.radii(planes, focus, aperture) * filled
+    colours = torch.rand(2, mpib_batched.SLOTS, 3, 40, 40)
+    alpha = torch.rand(2, mpib_batched.SLOTS, 1, 40, 40) * filled[..., None, None, None]
+    alpha[:, :, :, :20] = alpha[:, :, :, :20].ceil()  # opaque, or empty
+    found = mpib_batched.composite(colours, alpha, radius, 16, 2.2, mpib.FAINT)
+    for n in range(2):
+        own = filled[n]
+        wanted = mpib.composite(
+            colours[n][own], alpha[n][own], planes[n][own].tolist(), float(focus[n]),
+            float(aperture[n]), 2.2,
+        )  # fmt: skip
+        assert (found[n] ** 2.2 - wanted[0] ** 2.2).abs().max() < 1e-5
+
+
+def test_training_renders_what_rendering_renders_but_for_the_painted_background(monkeypatch):
+    monkeypatch.setattr(mpib, "background", lambda image, *_, **__: image)
+    monkeypatch.setattr(mpib_batched, "background", lambda image, hole: image)
+    image, disparity = scene()
+    network, lens = mpib.network("mpib-retrained"), Lens(0.2, torch.tensor([25.0, 12.0]))
+    with torch.no_grad():
+        together = network(image, disparity, lens)
+        one_by_one = network.eval()(image, disparity, lens)
+    assert (together - one_by_one).abs().max() < 1e-3
+    assert (together - image).abs().max() > 0.1

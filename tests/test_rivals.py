@@ -12,10 +12,10 @@ from bokehlib import loop, methods, rivals
 from bokehlib.baselines import bokehme, deeplens, mpib, restormer, trained
 from bokehlib.errors import InputError, run_command
 from bokehlib.optics import Lens
-from bokehlib.study import METHODS, MINI, LossWeights
+from bokehlib.study import METHODS, MINI, RETRAINED, LossWeights
 from bokehlib.synthesis import Batch
 
-RIVALS = ("bokehme-retrained", "mpib-retrained", "deeplens-retrained", "restormer-retrained")
+RIVALS = RETRAINED
 RECIPE = replace(MINI, weights=LossWeights(20, 0, 1, 0), batch_size=2, steps=4)
 
 
@@ -51,6 +51,18 @@ def test_all_embedded_files_together_stay_within_three_megabytes():
     networks = [trained.maker(name)(name, False) for name in RIVALS]
     assert 1e6 < 2 * sum(map(count, networks)) < 2.95e6  # fp16
     assert min(map(count, networks)) > 200_000
+
+
+def test_restormers_embedded_file_stays_within_its_share():
+    assert 2 * count(restormer.network("restormer-retrained")) < 0.56e6
+
+
+def test_no_training_of_ours_carries_the_papers_label():
+    for name in RIVALS:
+        method = METHODS[name]
+        assert method.published == ""
+        assert method.label.endswith("(retrained)")
+        assert "from scratch on our data" in method.phrase
 
 
 def test_the_paper_width_of_restormer_has_the_published_number_of_parameters():

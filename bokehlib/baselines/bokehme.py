@@ -33,7 +33,8 @@ from bokehlib.weightfiles import need_weights
 UNIT = 10.0  # px of blur radius that count as 1
 WIDTHS = (128, 64)  # channels of the published ARNet and IUNet
 BLOCKS = 3
-MINI_WIDTHS = (64, 32)  # of the embedded file
+MINI_WIDTHS = (48, 32)  # of the embedded file
+GROUPS = 4  # of a training batch, each worked on at sizes of its own
 PUBLISHED = ("bokehme_arnet.pth", "bokehme_iunet.pth")
 LIMIT = 1e5  # of neural light
 
@@ -182,26 +183,38 @@ class BokehMe(nn.Module):
         plain: Tensor | None = None,
         gamma: float = 2.2,
     ) -> Tensor:
-        """The picture (B, 3, H, W), not clamped; each is worked on at its own sizes.
+        """The picture (B, 3, H, W), not clamped.
+
+        Each picture is worked on at its own sizes; in training, where many at once are quicker,
+        those of about the same blur share the sizes of the next half power of 2.
 
         Args:
             image: (B, 3, H, W), sRGB.
             disparity: (B, 1, H, W) in [0, 1].
             lens: in px of this image.
             plain: (B, 3, H, W), the classical render; None = `classical.scatter`, which is quick
-                on a GPU.
+                on a GPU. Nothing is learned through it.
             gamma: 1 to 5.
         """
         if plain is None:
             plain = classical.scatter(image, disparity, lens, gamma)
         radius = signed_radius(disparity, lens)
         blur, largest = radius / UNIT, dilated(radius) / UNIT
+        shrinks, order = blur.abs().amax((1, 2, 3)).clamp(min=1).sort()
+        count = GROUPS if self.training else len(order)
+        most = torch.stack([part[-1] for part in shrinks.chunk(count)]).tolist()  # waits once
         found = []
-        for n, shrink in enumerate(blur.abs().amax((1, 2, 3)).clamp(min=1).tolist()):
-            maps = [x[n : n + 1] for x in (image, blur, largest)]
-            neural, error = adaptive(self.arnet, self.iunet, maps, (gamma - 1) / 4, shrink)
-            found.append(plain[n : n + 1] * (1 - error) + neural * error)
-        return torch.cat(found)
+        for group, shrink in zip(order.chunk(count), most, strict=True):
+            maps = [x[group] for x in (image, blur, largest)]
+            sizes = _rung(shrink) if self.training else shrink
+            neural, error = adaptive(self.arnet, self.iunet, maps, (gamma - 1) / 4, sizes)
+            found.append(plain[group] * (1 - error) + neural * error)
+        return torch.cat(found).index_select(0, order.argsort())
+
+
+def _rung(shrink: float) -> float:
+    """The next half power of 2, so that few sizes occur."""
+    return 2 ** (math.ceil(2 * math.log2(shrink)) / 2)
 
 
 # --- The methods ------------------------------------------------------------------------------

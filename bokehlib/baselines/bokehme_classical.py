@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from bokehlib.baselines.compiled import add_up, machine_code
+from bokehlib.optics import HAS_TRITON
 
 LARGEST = 1e100  # px; a disc's weight, 1/r^2, must not underflow
 
@@ -86,9 +87,15 @@ def render(
 def dilated(defocus: Tensor) -> Tensor:
     """The largest whole-numbered defocus whose disc covers a pixel, (B, 1, H, W) like defocus.
 
+    On a CPU in double: that is the definition. On a GPU a kernel finds the same in float32.
+
     Args:
         defocus: signed blur radius in px; discs are closed, and numbers are cut towards 0.
     """
+    if _by_kernel(defocus):
+        from bokehlib.baselines import bokehme_kernel
+
+        return bokehme_kernel.dilated(defocus)
     maps = []
     for signed in defocus:
         blur = np.ascontiguousarray(signed[0].cpu().double().numpy())
@@ -98,6 +105,10 @@ def dilated(defocus: Tensor) -> Tensor:
 
         maps.append(add_up(spread, _reaches(np.abs(blur)), np.trunc(blur), np.maximum))
     return torch.from_numpy(np.stack(maps))[:, None].to(defocus)
+
+
+def _by_kernel(defocus: Tensor) -> bool:
+    return defocus.is_cuda and HAS_TRITON
 
 
 def enhance(image: Tensor, disparity: Tensor, focus: Tensor) -> Tensor:

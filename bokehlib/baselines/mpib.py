@@ -26,6 +26,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from bokehlib.baselines import mpib_batched as batched
 from bokehlib.baselines import trained
 from bokehlib.baselines.inpainting import Inpainter
 from bokehlib.baselines.mpib_networks import MINI, PAPER, PLANES, AUPNet, MPINet, Widths
@@ -41,6 +42,9 @@ SPECK = 1e-4  # share of the picture; a smaller jump does not count
 GROWN = 5  # px, side of the square by which masks and shares of the background grow
 LARGEST = 512  # px of MPINet's short side
 CALM = 30  # px of blur per unit of disparity that MPINet is made for
+GROUPS = 4  # of a training batch, each with one size of MPINet
+COARSE = 64  # divides the sides of MPINet's picture in training, so that few sizes occur
+STEP = 16  # divides the margins of its planes
 FAINT = 1e-6  # light below half a step of 8 bits; darker, the root's slope would know no bounds
 
 # --- The painted background -------------------------------------------------------------------
@@ -151,7 +155,7 @@ class Mpib(nn.Module):
         self.inpaint = Inpainter()
 
     def forward(self, image: Tensor, disparity: Tensor, lens: Lens, gamma: float = 2.2) -> Tensor:
-        """The picture (B, 3, H, W), not clamped; each is worked on by itself.
+        """The picture (B, 3, H, W), not clamped; each is worked on by itself, but in training.
 
         Args:
             image: (B, 3, H, W), sRGB in [0, 1].
@@ -159,6 +163,8 @@ class Mpib(nn.Module):
             lens: in px of this image.
             gamma: linear light is image ** gamma.
         """
+        if self.training:
+            return self._together(image, disparity, lens, gamma)
         focus, aperture = (value.flatten().tolist() for value in lens.column(disparity))
         pictures = image.split(1), disparity.split(1)
         with ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -182,16 +188,51 @@ class Mpib(nn.Module):
         planes = torch.arange(PLANES, device=image.device)
         if self.sparse:
             planes = (disparity * PLANES).long().clamp(0, PLANES - 1).unique()
-        share, alpha = self._planes(image, disparity, aperture, planes)
+        share, alpha = self._planes(image, disparity, aperture, planes[None])
         colours = share * painted + (1 - share) * image
         return composite(colours, alpha, planes.tolist(), focus, aperture, gamma)
 
+    def _together(self, image: Tensor, disparity: Tensor, lens: Lens, gamma: float) -> Tensor:
+        """A batch in `GROUPS`; pictures of about the same aperture share MPINet's size."""
+        focus, aperture = (value.flatten() for value in lens.column(disparity))
+        with torch.no_grad(), torch.autocast(image.device.type, enabled=False):
+            hole = batched.hidden_side(disparity, 2 * aperture, JUMP).to(image)
+            hole = F.max_pool2d(hole, GROWN, 1, GROWN // 2) > 0
+            painted = batched.background(image, hole)
+        planes, filled = batched.fullest(disparity)
+        radius = batched.radii(planes, focus, aperture) * filled
+        apertures, order = aperture.sort()
+        groups = order.chunk(GROUPS)
+        most = [x[-1] for x in apertures.chunk(GROUPS)]
+        widest = [radius[group].amax() for group in groups]
+        sizes = torch.stack((*most, *widest)).tolist()  # waits once
+        found = []
+        for group, most_open, reach in zip(
+            groups, sizes[: len(most)], sizes[len(most) :], strict=True
+        ):
+            photo, depth = image[group], disparity[group]
+            share, alpha = (
+                x.unflatten(0, (len(group), -1))
+                for x in self._planes(photo, depth, most_open, planes[group], COARSE)
+            )
+            colours = share * painted[group][:, None] + (1 - share) * photo[:, None]
+            alpha = alpha * filled[group][..., None, None, None]
+            margin = -(-int(reach) // STEP) * STEP
+            found.append(batched.composite(colours, alpha, radius[group], margin, gamma, FAINT))
+        return torch.cat(found).index_select(0, order.argsort())
+
     def _planes(
-        self, image: Tensor, disparity: Tensor, aperture: float, planes: Tensor
+        self,
+        image: Tensor,
+        disparity: Tensor,
+        aperture: float,
+        planes: Tensor,
+        multiple: int = 32,
     ) -> tuple[Tensor, Tensor]:
+        """Share of the background and opacity of planes (B, S), (B S, 1, H, W) each."""
         size = image.shape[-2:]
         short = int(min(LARGEST, min(size) * CALM / max(aperture, 1e-6)))
-        small = _multiple(size, short, 32)
+        small = _multiple(size, short, multiple)
         share, alpha = self.mpinet(_resize(image, small), _resize(disparity, small), planes)
         share = F.max_pool2d(share, GROWN, 1, GROWN // 2)
         while small[0] * 2 < size[0]:

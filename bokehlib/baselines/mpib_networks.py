@@ -121,6 +121,12 @@ def _key(*parts: str | int) -> str:
     return "-".join(str(parts))
 
 
+def _for_each(maps: Tensor, count: int) -> Tensor:
+    """Maps (B, C, H, W) once for every plane of their picture, (count, C, H, W)."""
+    planes = count // len(maps)
+    return maps[:, None].expand(-1, planes, -1, -1, -1).flatten(0, 1)
+
+
 class _Decoder(nn.Module):
     def __init__(self, widths: Widths):
         super().__init__()
@@ -136,13 +142,13 @@ class _Decoder(nn.Module):
         self.convs[_key("dispconv", 0)] = _Convolution(before, 2)
 
     def forward(self, found: list[Tensor], mask: Tensor) -> Tensor:
-        """What the encoder found, (1, C, h, w) each, and masks (S, 1, H, W) -> (S, 2, H, W)."""
+        """What the encoder found, (B, C, h, w) each, masks (B S, 1, H, W) -> (B S, 2, H, W)."""
         plane = self.embedder(mask)
 
         def beside(level: int) -> list[Tensor]:
             size = found[level].shape[-2:]
             small = F.interpolate(plane, size=size, mode="bilinear", align_corners=True)
-            return [found[level].expand(len(mask), -1, -1, -1), small]
+            return [_for_each(found[level], len(mask)), small]
 
         x = torch.cat(beside(4), dim=1)
         for level in range(4, -1, -1):
@@ -162,15 +168,15 @@ class MPINet(nn.Module):
         self.encoder, self.decoder = _Encoder(widths), _Decoder(widths)
 
     def forward(self, image: Tensor, disparity: Tensor, planes: Tensor) -> tuple[Tensor, Tensor]:
-        """Weight of the background and opacity of the planes, (S, 1, H, W) in [0, 1] each.
+        """Weight of the background and opacity of the planes, (B S, 1, H, W) in [0, 1] each.
 
         Args:
-            image: (1, 3, H, W), sRGB; sides that 32 divides.
-            disparity: (1, 1, H, W) in [0, 1].
-            planes: (S,), numbers of the planes that are wanted, 0 = farthest.
+            image: (B, 3, H, W), sRGB; sides that 32 divides.
+            disparity: (B, 1, H, W) in [0, 1].
+            planes: (B, S), numbers of the planes that are wanted, 0 = farthest.
         """
-        centre = ((planes + 0.5) / PLANES).to(image).view(-1, 1, 1, 1)
-        mask = ((disparity - centre).abs() <= 0.5 / PLANES).to(image)
+        centre = ((planes + 0.5) / PLANES).to(image)[..., None, None]
+        mask = ((disparity - centre).abs() <= 0.5 / PLANES).to(image).flatten(0, 1)[:, None]
         found = self.encoder.encoder(torch.cat((normalised(image), disparity), dim=1))
         made = self.decoder(found, mask)
         return made[:, :1], made[:, 1:]
@@ -191,10 +197,10 @@ class AUPNet(nn.Module):
         )
 
     def forward(self, image: Tensor, disparity: Tensor, alpha: Tensor) -> Tensor:
-        """(1, 3, H, W), (1, 1, H, W), (S, 1, H/2, W/2) -> (S, 1, H, W) in [0, 1]."""
+        """(B, 3, H, W), (B, 1, H, W), (B S, 1, H/2, W/2) -> (B S, 1, H, W) in [0, 1]."""
         seen = self.conv_image(torch.cat((normalised(image), disparity), dim=1))
         small = F.max_pool2d(seen, 2)
-        seen, small = (x.expand(len(alpha), -1, -1, -1) for x in (seen, small))
+        seen, small = (_for_each(x, len(alpha)) for x in (seen, small))
         x = self.upsample(torch.cat((small, self.conv_alpha(alpha)), dim=1))
         x = F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=True)
         return torch.sigmoid(self.conv_output(torch.cat((x, seen), dim=1)))

@@ -38,7 +38,7 @@ class Widths:
 
 
 PAPER = Widths(48, (4, 6, 6, 8), 4)
-MINI = Widths(12, (1, 1, 1, 2), 1)
+MINI = Widths(8, (1, 1, 1, 2), 1)  # of the embedded file
 
 
 class ChannelNorm(nn.LayerNorm):

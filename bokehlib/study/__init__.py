@@ -8,6 +8,7 @@ rendered where torch is not installed.
 from bokehlib.study.artefacts import (
     ARTEFACTS,
     EMBEDDED,
+    RETRAINED,
     Artefact,
     Scores,
 )
@@ -69,6 +70,7 @@ __all__ = [
     "PHYSICS",
     "PROBES",
     "RECIPES",
+    "RETRAINED",
     "ROBUSTNESS_BLUR",
     "ROBUSTNESS_DISTURBANCES",
     "ROBUSTNESS_RADII",

@@ -37,8 +37,13 @@ EMBEDDED = (  # what runs on every machine
     *("input", "scatter", "layered"),
     *("bokehdiff-mini-paper", "bokehdiff-mini"),
 )
-_MINI_SCORES = tuple(
-    Scores("synbokeh-mini", m) for m in (*EMBEDDED, "drbokeh", "deeplens-retrained")
+RETRAINED = (  # rivals that were trained here, where their weights are
+    *("bokehme-retrained", "mpib-retrained"),
+    *("deeplens-retrained", "restormer-retrained"),
+)
+_MINI_SCORES = (
+    *(Scores("synbokeh-mini", m) for m in (*EMBEDDED, "drbokeh")),
+    *(Scores("synbokeh-mini", m, optional=True) for m in RETRAINED),
 )
 _LORA_SCORES = tuple(  # whole U-Nets are too large to come with the study
     Scores("synbokeh-mini", name, optional=True)
@@ -47,6 +52,9 @@ _LORA_SCORES = tuple(  # whole U-Nets are too large to come with the study
 )
 _DISTURBED_SCORES = tuple(
     Scores("synbokeh-mini", m, perturbed=True) for m in (*EMBEDDED[1:], "drbokeh")
+)
+_RETRAINED_SCORES = tuple(
+    Scores("synbokeh-mini", m, perturbed=True, optional=True) for m in RETRAINED
 )
 _RENDERED_SCORES = tuple(
     Scores("rendered", m, perturbed=m != "input", optional=m not in EMBEDDED) for m in METHODS
@@ -65,7 +73,7 @@ def _strip(figure: str) -> Artefact:
 
 ARTEFACTS = {
     "tableS2": Artefact("40_quality_tables", {"table": "tableS2"}, _MINI_SCORES),
-    "fig7_robustness": Artefact("43_fig7_robustness", {}, _DISTURBED_SCORES),
+    "fig7_robustness": Artefact("43_fig7_robustness", {}, _DISTURBED_SCORES + _RETRAINED_SCORES),
     "claims": Artefact("48_claims", {}, _DISTURBED_SCORES + _RENDERED_SCORES),
     "radius_sweep": Artefact("47_radius", probes={"radius": EMBEDDED[1:]}),
     "strands": Artefact("53_strands", probes={"strands": EMBEDDED}),

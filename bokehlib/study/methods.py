@@ -117,12 +117,14 @@ METHODS = {
         weights=("deeplens-retrained.safetensors",),
         colour="#e7298a",
     ),
+    "restormer": Method(
+        "Restormer*", "the paper's training of it, which was not released", published="Restormer*"
+    ),
     "restormer-retrained": Method(
-        "Restormer*",
+        "Restormer (retrained)",
         "narrow Restormer that also gets disparity, focus and aperture; from scratch on our data",
         "bokehlib.baselines.restormer:load",
         weights=("restormer-retrained.safetensors",),
-        published="Restormer*",
         colour="#66a61e",
     ),
 }
