@@ -20,6 +20,7 @@ from bokehlib.pipeline import BokehPipeline
 from bokehlib.study import LossWeights, Pisa, Recipe
 
 TAIL = ("mid_block", "conv_norm_out", "conv_out")  # "middle block and output layers"
+FINE = "down_blocks.0.attentions"  # what `conditions.attend_finely` adds
 ENCODER_PARTS = {  # of `Recipe.encoder`: what of the encoder is trained
     "lora": TAIL,
     "full": TAIL,
@@ -67,8 +68,9 @@ class Report:
 def add_adapters(pipeline: BokehPipeline, recipe: Recipe) -> None:
     """Freeze the pipeline, then add what the recipe trains: LoRA in U-Net and encoder.
 
-    Convolutions that begin with zeros are trained themselves instead of by LoRA: the first one
-    where it takes more than the latent, the last one where the classical render is corrected.
+    What begins with zeros is trained itself instead of by LoRA: the first convolution where it
+    takes more than the latent, the last one where the classical render is corrected, attention at
+    the latents' own size.
 
     Args:
         pipeline: made for this recipe; changed in place.
@@ -88,10 +90,10 @@ def add_adapters(pipeline: BokehPipeline, recipe: Recipe) -> None:
         pipeline.unet.requires_grad_(True)
     else:
         new = ("conv_in",) * bool(pipeline.extra_channels) + ("conv_out",) * recipe.classical
-        blocks = tuple(block for block in recipe.lora_blocks if block not in new)
-        _add_lora(pipeline.unet, blocks, recipe.rank)
+        new += (FINE,) * recipe.fine
+        _add_lora(pipeline.unet, recipe.lora_blocks, recipe.rank, new)
         for name in new:
-            getattr(pipeline.unet, name).requires_grad_(True)
+            pipeline.unet.get_submodule(name).requires_grad_(True)
     if recipe.encoder not in ENCODER_PARTS:
         accepted = ", ".join(map(repr, ENCODER_PARTS))
         raise ValueError(f"encoder {recipe.encoder!r}; accepted: {accepted}")
@@ -114,8 +116,9 @@ def lora_layers(model: torch.nn.Module, blocks: tuple[str, ...]) -> list[str]:
     ]
 
 
-def _add_lora(model, blocks: tuple[str, ...], rank: int) -> None:
-    layers = lora_layers(model, blocks)
+def _add_lora(model, blocks: tuple[str, ...], rank: int, without: tuple[str, ...] = ()) -> None:
+    spared = set(lora_layers(model, without))
+    layers = [layer for layer in lora_layers(model, blocks) if layer not in spared]
     if not layers:
         raise ValueError(f"LoRA blocks {blocks} match no layer")
     model.add_adapter(

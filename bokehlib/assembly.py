@@ -5,7 +5,12 @@ from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from bokehlib.pipeline import BokehPipeline
 from bokehlib.study import Recipe
 
-BEYOND_THE_PAPER = ("detail", "optics_channels", "classical")  # switches of recipe and pipeline
+BEYOND_THE_PAPER = (
+    "detail",
+    "optics_channels",
+    "classical",
+    "fine",
+)  # switches of recipe and pipeline
 
 
 def assemble(

@@ -86,7 +86,7 @@ def weights_hash(name: str) -> str:
     """
     wanted = _method(name)
     if wanted.files:
-        return _hash(resolve_name(wanted.files)())
+        return files_hash(resolve_name(wanted.files)())
     files = (*wanted.weights, *(LAMA,) * (wanted.paints and painter() == "LaMa"))
     if not files:
         return ""
@@ -98,10 +98,10 @@ def weights_hash(name: str) -> str:
                 f"method: found {name} without weights {file}; accepted: in {_places()}"
             )
         paths.append(path)
-    return _hash(paths)
+    return files_hash(paths)
 
 
-def _hash(paths: Iterable[Path]) -> str:
+def files_hash(paths: Iterable[Path]) -> str:
     """SHA-256 over files one after the other, read in pieces: some are larger than the memory."""
     digest = hashlib.sha256()
     for path in paths:

@@ -16,11 +16,10 @@ from bokehlib.assembly import assemble
 from bokehlib.errors import InputError
 from bokehlib.optics import Lens
 from bokehlib.pipeline import BokehPipeline
-from bokehlib.study import Recipe, method
+from bokehlib.study import EMBEDDED_LATENT, Latent, Recipe, method
 from bokehlib.weightfiles import need_weights
 
 BASE = "mini-base.safetensors"
-LATENT_CHANNELS = 8
 TILE = 1152  # px; larger pictures are rendered in such tiles, in 2.5 GB
 
 
@@ -31,26 +30,30 @@ def build(
     groups: int = 16,
     recipe: Recipe | None = None,
     fine: bool = False,
+    latent: Latent = EMBEDDED_LATENT,
 ) -> BokehPipeline:
     """The mini pipeline with random weights.
 
-    Latents are 4 px with 8 channels; self-attention stands at 8 and 16 px a token on the way
-    down (PISA's places) and at 16 px in the middle and on the way up.
+    With latents of f px the U-Net's levels lie at f, 2 f and 4 f px a token. Self-attention stands
+    at the two coarser ones on the way down (PISA's places) and at the coarsest in the middle and
+    on the way up: at 8 and 16 px with the embedded latents of 4 px.
 
     Args:
-        autoencoder: channels of the three levels at 1, 2 and 4 px.
-        unet: channels of the three levels at 4, 8 and 16 px.
+        autoencoder: channels of the levels at 1, 2 and 4 px; the last also those of coarser ones.
+        unet: channels of the three levels.
         heads: attention heads of each U-Net level.
         groups: of the group norms; divides all channels.
         recipe: decides timestep, PISA and what goes beyond the paper; None = the paper's.
-        fine: self-attention on the way down stands at the latents' own 4 px too.
+        fine: self-attention on the way down stands at the latents' own size, too.
+        latent: pixels a side and channels of the latents.
     """
+    widths = [autoencoder[min(level, len(autoencoder) - 1)] for level in range(latent.levels)]
     vae = AutoencoderKL(
-        down_block_types=("DownEncoderBlock2D",) * 3,
-        up_block_types=("UpDecoderBlock2D",) * 3,
-        block_out_channels=autoencoder,
+        down_block_types=("DownEncoderBlock2D",) * latent.levels,
+        up_block_types=("UpDecoderBlock2D",) * latent.levels,
+        block_out_channels=tuple(widths),
         layers_per_block=1,
-        latent_channels=LATENT_CHANNELS,
+        latent_channels=latent.channels,
         norm_num_groups=groups,
         scaling_factor=1.0,
         mid_block_add_attention=False,
@@ -59,8 +62,8 @@ def build(
     )
     attention = "CrossAttnDownBlock2D"  # of diffusers' blocks it alone hands the optics on
     network = UNet2DConditionModel(
-        in_channels=LATENT_CHANNELS,
-        out_channels=LATENT_CHANNELS,
+        in_channels=latent.channels,
+        out_channels=latent.channels,
         down_block_types=(attention if fine else "DownBlock2D", attention, attention),
         up_block_types=("CrossAttnUpBlock2D", "UpBlock2D", "UpBlock2D"),
         block_out_channels=unet,
@@ -73,11 +76,16 @@ def build(
     return _pipeline(vae, network, recipe or Recipe())
 
 
-def tiny(recipe: Recipe | None = None, seed: int = 0) -> BokehPipeline:
+def tiny(
+    recipe: Recipe | None = None,
+    seed: int = 0,
+    fine: bool = False,
+    latent: Latent = EMBEDDED_LATENT,
+) -> BokehPipeline:
     """The same shape with a handful of channels and fixed random weights: smoke runs and tests."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return build((8, 8, 8), (8, 8, 16), (1, 1, 2), groups=4, recipe=recipe)
+        return build((8, 8, 8), (8, 8, 16), (1, 1, 2), 4, recipe, fine, latent)
 
 
 def _pipeline(vae, unet, recipe: Recipe) -> BokehPipeline:
@@ -139,6 +147,11 @@ def load(name: str, device: str = "cpu", pisa: bool = True):
         InputError: if a weight file is missing.
     """
     base, adapter, *_ = (need_weights(file) for file in method(name).weights)
+    return renderer(base, adapter, device, pisa)
+
+
+def renderer(base: Path, adapter: Path, device: str = "cpu", pisa: bool = True):
+    """`load`, from a base and an adapter file that lie anywhere."""
     recipe = recipe_of(adapter)
     pipeline = load_base(base, recipe)
     load_adapter(pipeline, adapter)

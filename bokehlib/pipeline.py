@@ -64,6 +64,7 @@ class BokehPipeline(DiffusionPipeline):
         detail: bool = False,
         optics_channels: bool = False,
         classical: bool = False,
+        fine: bool = False,
     ):
         """Register the components and put PISA into the U-Net.
 
@@ -82,6 +83,7 @@ class BokehPipeline(DiffusionPipeline):
                 sharp; with `classical`, whether it is corrected only where it may be wrong.
             optics_channels: whether defocus and disparity stand beside the latent.
             classical: whether the network corrects the classical render.
+            fine: whether self-attention on the way down stands at the latents' own size, too.
         """
         super().__init__()
         self.register_modules(vae=vae, unet=unet, scheduler=scheduler)
@@ -96,11 +98,14 @@ class BokehPipeline(DiffusionPipeline):
             detail=detail,
             optics_channels=optics_channels,
             classical=classical,
+            fine=fine,
         )
         self.image_processor = VaeImageProcessor(do_normalize=False, do_resize=False)
         self.prompt: tuple[torch.Tensor, torch.Tensor] | None = None  # see `set_prompt`
         scheduler.set_timesteps(1)
         conditions.widen(unet, vae.config.latent_channels + self.extra_channels, silent=classical)
+        if fine:
+            conditions.attend_finely(unet)
         self.install_pisa()
 
     def install_pisa(self) -> None:

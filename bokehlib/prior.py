@@ -11,6 +11,7 @@ import argparse
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -23,6 +24,7 @@ from bokehlib.errors import Parser, run_command
 from bokehlib.losses import gradients
 from bokehlib.pipeline import BokehPipeline
 from bokehlib.pisa.processor import install
+from bokehlib.study import Latent
 from bokehlib.synthesis import crops
 
 CROP = 192  # px
@@ -133,6 +135,64 @@ def _adopt(module: torch.nn.Module, averaged: dict[str, torch.Tensor], prefix: s
     module.requires_grad_(False)
 
 
+# --- Stages -----------------------------------------------------------------------------------
+
+
+def draw_crops(folder: Path, size: int, device: str) -> Callable[[int], torch.Tensor]:
+    """Step -> (size, 3, CROP, CROP) sRGB in [0, 1], crops of a folder of photographs.
+
+    Raises:
+        InputError: they are unfit.
+    """
+    draw = crops(training_photos([folder]), (CROP, CROP), device)
+    return lambda step: draw(0, range(step * size, (step + 1) * size))
+
+
+def schedule_of(steps: int, device: str, learning_rate: float = 5e-4) -> loop.Schedule:
+    """How long and how fast a stage learns; in bfloat16 on a GPU."""
+    return loop.Schedule(
+        steps=steps,
+        learning_rate=learning_rate,
+        warmup_steps=min(200, steps // 10),
+        mixed_precision="bf16" if device.startswith("cuda") else "no",
+    )
+
+
+def make_autoencoder(
+    pipeline: BokehPipeline,
+    images: Callable[[int], torch.Tensor],
+    schedule: loop.Schedule,
+    run_dir: Path,
+    slice_steps: int | None = None,
+) -> None:
+    """`train_autoencoder`, then `vae.safetensors` and the latents' `scale.json`."""
+    train_autoencoder(pipeline, images, schedule, run_dir, slice_steps)
+    scale = latent_scale(pipeline, images(schedule.steps))
+    tensors = {name: value.contiguous() for name, value in pipeline.vae.state_dict().items()}
+    save_file(tensors, run_dir / "vae.safetensors", {"scale": str(scale)})
+    (run_dir / "scale.json").write_text(json.dumps(scale))
+
+
+def make_base(
+    pipeline: BokehPipeline,
+    images: Callable[[int], torch.Tensor],
+    schedule: loop.Schedule,
+    run_dir: Path,
+    autoencoder: Path,
+    note: dict[str, Any],
+    slice_steps: int | None = None,
+) -> None:
+    """`train_unet` on the latents of an autoencoder's run folder, then the base file."""
+    pipeline.vae.load_state_dict(load_file(autoencoder / "vae.safetensors"))
+    scale = json.loads((autoencoder / "scale.json").read_text())
+    pipeline.vae.register_to_config(scaling_factor=scale)
+    train_unet(pipeline, images, schedule, run_dir, slice_steps)
+    mini.save_base(pipeline, run_dir / mini.BASE, note)
+
+
+# --- Command line -----------------------------------------------------------------------------
+
+
 def command_line() -> argparse.ArgumentParser:
     """The options of the command line."""
     parser = Parser(prog="bokehlib.prior", allow_abbrev=False)
@@ -144,7 +204,11 @@ def command_line() -> argparse.ArgumentParser:
     parser.add_argument("--slice-steps", type=int)
     parser.add_argument("--batch-size", type=int, default=48)
     parser.add_argument("--learning-rate", type=float, default=5e-4)
-    parser.add_argument("--fine", action="store_true", help="attention at 4 px a token, too")
+    parser.add_argument(
+        "--factor", type=int, choices=(2, 4, 8, 16), default=4, help="pixels a side of a latent"
+    )
+    parser.add_argument("--channels", type=int, default=8, help="of a latent")
+    parser.add_argument("--fine", action="store_true", help="attention at one latent a token, too")
     parser.add_argument("--compile", action="store_true")
     return parser
 
@@ -155,35 +219,18 @@ def main(argv: list[str] | None = None) -> None:
 
     device = loop.device()
     torch.manual_seed(0)
-    pipeline = mini.build(fine=given.fine)
-    draw = crops(training_photos([given.photos]), (CROP, CROP), device)
-    size = given.batch_size
-    schedule = loop.Schedule(
-        steps=given.steps,
-        learning_rate=given.learning_rate,
-        warmup_steps=min(200, given.steps // 10),
-        mixed_precision="bf16" if device == "cuda" else "no",
-    )
+    pipeline = mini.build(fine=given.fine, latent=Latent(given.factor, given.channels))
+    images = draw_crops(given.photos, given.batch_size, device)
+    schedule = schedule_of(given.steps, device, given.learning_rate)
     pipeline.to(device)
     if given.compile:
         compile_networks(pipeline)
-
-    def images(step: int) -> torch.Tensor:
-        return draw(0, range(step * size, (step + 1) * size))
-
-    note = {"data": given.photos.name, "seed": 0, "steps": given.steps, "stage": given.stage}
+    stage = (pipeline, images, schedule, given.run)
     if given.stage == "autoencoder":
-        train_autoencoder(pipeline, images, schedule, given.run, given.slice_steps)
-        scale = latent_scale(pipeline, images(given.steps))
-        tensors = {name: value.contiguous() for name, value in pipeline.vae.state_dict().items()}
-        save_file(tensors, given.run / "vae.safetensors", {"scale": str(scale)})
-        (given.run / "scale.json").write_text(json.dumps(scale))
+        make_autoencoder(*stage, given.slice_steps)
     else:
-        pipeline.vae.load_state_dict(load_file(given.autoencoder / "vae.safetensors"))
-        scale = json.loads((given.autoencoder / "scale.json").read_text())
-        pipeline.vae.register_to_config(scaling_factor=scale)
-        train_unet(pipeline, images, schedule, given.run, given.slice_steps)
-        mini.save_base(pipeline, given.run / mini.BASE, note)
+        note = {"data": given.photos.name, "seed": 0, "steps": given.steps, "stage": given.stage}
+        make_base(*stage, given.autoencoder, note, given.slice_steps)
 
 
 if __name__ == "__main__":

@@ -45,7 +45,7 @@ def test_the_default_recipe_is_the_papers_complete_model():
         True,
     )
     assert recipe.pisa.visibility == "paper"
-    beyond = (recipe.detail, recipe.optics_channels, recipe.classical, recipe.whole)
+    beyond = (recipe.detail, recipe.optics_channels, recipe.classical, recipe.whole, recipe.fine)
     assert not any((*beyond, recipe.pisa.divide_by_coverage))
 
 
@@ -79,6 +79,8 @@ def test_each_recipe_beyond_the_paper_differs_from_the_papers_by_what_it_names()
         "mini_detail": {"detail": True},
         "mini_channels": {"optics_channels": True},
         "mini_thin_lens": {"pisa.visibility": "thin_lens"},
+        "mini_fine": {"fine": True},
+        "mini_fine_plain": {"fine": True, "pisa.sites": ("down_blocks.1.", "down_blocks.2.")},
         "mini_residual": {"optics_channels": True, "classical": True},
         "mini_confined": {"optics_channels": True, "classical": True, "detail": True},
         "mini_whole": {"whole": True},

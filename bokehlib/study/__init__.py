@@ -12,6 +12,13 @@ from bokehlib.study.artefacts import (
     Artefact,
     Scores,
 )
+from bokehlib.study.latents import (
+    EMBEDDED_LATENT,
+    LATENT_RECIPE,
+    LATENTS,
+    Latent,
+    Lessons,
+)
 from bokehlib.study.measures import (
     DATASETS,
     FOCUS_APERTURE,
@@ -61,9 +68,12 @@ __all__ = [
     "BEYOND",
     "DATASETS",
     "EMBEDDED",
+    "EMBEDDED_LATENT",
     "FOCUS_APERTURE",
     "FOCUS_REGIONS",
     "FULL",
+    "LATENTS",
+    "LATENT_RECIPE",
     "METHODS",
     "MINI",
     "MINI_PAPER",
@@ -82,6 +92,8 @@ __all__ = [
     "TRAINING",
     "TRAININGS",
     "Artefact",
+    "Latent",
+    "Lessons",
     "LossWeights",
     "Method",
     "Pisa",

@@ -97,6 +97,7 @@ ARTEFACTS = {
     "table2_ablation": Artefact("42_ablation_tables", {"table": "table2_ablation"}, _LORA_SCORES),
     "table2b_physics": Artefact("42_ablation_tables", {"table": "table2b_physics"}),
     "table2c_beyond": Artefact("42_ablation_tables", {"table": "table2c_beyond"}),
+    "latents": Artefact("54_latents"),
     "speed": Artefact("44_speed", {}, _MINI_SCORES),
     "pisa_scaling": Artefact("45_pisa_scaling"),
     "fig1_teaser": _strip("fig1_teaser"),

@@ -41,7 +41,7 @@ STRAND_ERRORS = {  # of the disparity, where the band about strands is measured 
 class Probe:
     """What a worker finds out about a method beside its scores: `scores/<probe>/<method>.csv`."""
 
-    worker: str  # notebook with the parameter "method"
+    worker: str  # notebook with the parameter "method"; "" = a command of its own writes it
     columns: dict[str, str]  # of the file -> kind
     parameters: dict  # in its stamp
     smoke: dict = field(default_factory=dict)  # those that are others in a smoke run
@@ -70,5 +70,14 @@ PROBES = {
         {"dataset": "rendered", "blur": ROBUSTNESS_BLUR, "errors": [*STRAND_ERRORS]},
         smoke={"errors": [*STRAND_ERRORS][::3]},
         dataset="rendered",
+    ),
+    "latents": Probe(
+        "",  # python -m bokehlib.latents
+        {
+            **{"what": "str", "image": "str", "blur": "int64"},
+            **{"psnr": "float64", "lpips_alex": "float64"},
+        },
+        {},
+        dataset="synbokeh-mini",
     ),
 }

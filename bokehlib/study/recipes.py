@@ -47,6 +47,7 @@ class Recipe:
     refined: bool = False  # outlines of the disparity are moved to those of the photo first
     optics_channels: bool = False  # defocus and disparity beside the latent
     classical: bool = False  # the classical render (in layers), corrected in latent space
+    fine: bool = False  # self-attention on the way down at the latents' own size, too
     disturbed: float = 0.0  # px by which every second training pair's disparity may be wrong
     # The published command line's, where the paper says otherwise or nothing
     semantics: str = "ours"  # the maths that it is trained under: "ours" or "published"
@@ -138,6 +139,12 @@ BEYOND = {  # what the paper does not have, each against "mini_paper": the rows 
     "mini_detail": replace(MINI_PAPER, detail=True),
     "mini_channels": _CHANNELS,
     "mini_thin_lens": replace(MINI_PAPER, pisa=replace(MINI_PAPER.pisa, visibility="thin_lens")),
+    "mini_fine": replace(MINI_PAPER, fine=True),
+    "mini_fine_plain": replace(  # as many layers, without PISA in the new ones
+        MINI_PAPER,
+        fine=True,
+        pisa=replace(MINI_PAPER.pisa, sites=("down_blocks.1.", "down_blocks.2.")),
+    ),
     "mini_disturbed": replace(MINI_PAPER, disturbed=4.0),
     "mini_residual": replace(_CHANNELS, classical=True),
     "mini_confined": replace(_CHANNELS, classical=True, detail=True),

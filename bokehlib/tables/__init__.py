@@ -3,7 +3,7 @@
 A frame holds numbers alone and nothing where nothing was measured; `markdown` and `latex` show
 such a cell as "not run". A paper's number stands only in a column that ends in `_paper`. Every
 table has one place: `quality_tables`, `ratings_tables`, `ablation_tables`, `claims_table`,
-`in_focus_table`, `strands_table`, `speed_table`.
+`in_focus_table`, `strands_table`, `latents_table`, `speed_table`.
 """
 
 import pandas as pd
@@ -11,6 +11,7 @@ import pandas as pd
 from bokehlib.tables.ablation_tables import BEYOND, PHYSICS, ablation, beyond, physics
 from bokehlib.tables.claims_table import claims
 from bokehlib.tables.in_focus_table import NO_FOCUS, in_focus, pictures_in
+from bokehlib.tables.latents_table import NO_LATENTS, latents, trained_how
 from bokehlib.tables.quality_tables import (
     FITTED_COLUMNS,
     FITTED_KINDS,
@@ -45,6 +46,7 @@ __all__ = [
     "FITTED_KINDS",
     "NO_FITTED",
     "NO_FOCUS",
+    "NO_LATENTS",
     "NO_RATINGS",
     "NO_SPEED",
     "NO_STRANDS",
@@ -63,6 +65,7 @@ __all__ = [
     "claims",
     "display",
     "in_focus",
+    "latents",
     "latex",
     "markdown",
     "mean_opinions",
@@ -74,6 +77,7 @@ __all__ = [
     "rating_pairs",
     "speed",
     "strands",
+    "trained_how",
 ]
 
 
@@ -86,6 +90,7 @@ def build(
     fitted: pd.DataFrame = NO_FITTED,
     ratings: pd.DataFrame = NO_RATINGS,
     bands: pd.DataFrame = NO_STRANDS,
+    copies: pd.DataFrame = NO_LATENTS,
 ) -> pd.DataFrame:
     """The table of that name, by one of the functions of this package.
 
@@ -112,6 +117,8 @@ def build(
         return in_focus(focus)
     if name == "strands":
         return strands(bands)
+    if name == "latents":
+        return latents(copies)
     if name == "speed":
         return speed(scores, benchmark)
     raise KeyError(f"unknown table {name!r}; known: {', '.join(CAPTIONS)}")

@@ -26,6 +26,8 @@ BEYOND = {  # rows of Table 2c
     "mini_whole": "whole U-Net instead of LoRA",
     "mini_detail": "+ detail kept where the lens is sharp",
     "mini_thin_lens": "+ thin-lens visibility",
+    "mini_fine": "+ PISA at 4 px tokens",
+    "mini_fine_plain": "+ plain attention at 4 px tokens",
     "mini_disturbed": "+ half of the disparities wrong",
     "mini_channels": "+ optics as channels",
     "mini_residual": "+ optics as channels, given layers",

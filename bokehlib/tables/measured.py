@@ -12,7 +12,7 @@ from bokehlib.tables.ratings_tables import ASPECTS
 
 NETWORKS = {"lpips": ["lpips_alex", "lpips_squeeze", "lpips_vgg"]}  # the paper names no network
 HIGHER_IS_BETTER = {  # every other metric: lower is better
-    **{"psnr": True, "ssim": True},
+    **{"psnr": True, "psnr_copy": True, "ssim": True},
     **dict.fromkeys(ASPECTS, True),
 }
 PICTURE = ["image", "blur", "perturbation"]
