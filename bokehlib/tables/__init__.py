@@ -3,7 +3,7 @@
 A frame holds numbers alone and nothing where nothing was measured; `markdown` and `latex` show
 such a cell as "not run". A paper's number stands only in a column that ends in `_paper`. Every
 table has one place: `quality_tables`, `ratings_tables`, `ablation_tables`, `claims_table`,
-`in_focus_table`, `strands_table`, `speed_table`.
+`in_focus_table`, `origins_table`, `strands_table`, `speed_table`.
 """
 
 import pandas as pd
@@ -11,6 +11,7 @@ import pandas as pd
 from bokehlib.tables.ablation_tables import BEYOND, PHYSICS, ablation, beyond, physics
 from bokehlib.tables.claims_table import claims
 from bokehlib.tables.in_focus_table import NO_FOCUS, in_focus, pictures_in
+from bokehlib.tables.origins_table import NO_ORIGINS, credited, origins
 from bokehlib.tables.quality_tables import (
     FITTED_COLUMNS,
     FITTED_KINDS,
@@ -45,6 +46,7 @@ __all__ = [
     "FITTED_KINDS",
     "NO_FITTED",
     "NO_FOCUS",
+    "NO_ORIGINS",
     "NO_RATINGS",
     "NO_SPEED",
     "NO_STRANDS",
@@ -61,6 +63,7 @@ __all__ = [
     "beyond",
     "build",
     "claims",
+    "credited",
     "display",
     "in_focus",
     "latex",
@@ -68,6 +71,7 @@ __all__ = [
     "mean_opinions",
     "measured_on",
     "not_measured",
+    "origins",
     "physics",
     "pictures_in",
     "quality",
@@ -86,6 +90,7 @@ def build(
     fitted: pd.DataFrame = NO_FITTED,
     ratings: pd.DataFrame = NO_RATINGS,
     bands: pd.DataFrame = NO_STRANDS,
+    light: pd.DataFrame = NO_ORIGINS,
 ) -> pd.DataFrame:
     """The table of that name, by one of the functions of this package.
 
@@ -110,6 +115,8 @@ def build(
         return claims(scores)
     if name == "in_focus":
         return in_focus(focus)
+    if name == "origins":
+        return origins(light)
     if name == "strands":
         return strands(bands)
     if name == "speed":
