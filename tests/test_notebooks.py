@@ -163,6 +163,8 @@ def test_every_table_and_figure_is_made_from_made_up_scores_alone(name, tmp_path
     results.write_probe(swept, {}, "radius", "scatter", tmp_path)
     sharp = [{"region": "in focus", "image": "s", "psnr": 40.0, "pixels": 200}]
     results.write_probe(sharp, {}, "focus", "scatter", tmp_path)
+    known = [{"origin": "in focus", "image": "s", "blur": 2, "psnr": 40.0, "pixels": 200}]
+    results.write_probe(known, {}, "origins", "scatter", tmp_path)
     artefact = study.ARTEFACTS[name]
     batch.run(artefact.notebook, tmp_path, results=str(tmp_path), **artefact.parameters)
     made = {path.name for path in tmp_path.glob("[tf]*/*")}

@@ -20,6 +20,7 @@ from bokehlib.errors import InputError
 
 __all__ = [
     "BUILT",
+    "ORIGINS",
     "PUBLISHED",
     "RENDERED",
     "SEARCH_GRID",
@@ -37,6 +38,7 @@ __all__ = [
 HERE = Path(__file__).parent
 MANIFEST = HERE / "synbokeh-mini.json"
 RENDERED = HERE / "rendered"
+ORIGINS = HERE / "origins"  # of the light in every pixel of `synbokeh-mini`, by its true layers
 INSTALLED = {  # photographs inside the wheels of packages that the study needs anyway
     "skimage": tuple(
         f"data/{name}"

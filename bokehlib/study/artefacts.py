@@ -45,6 +45,7 @@ _MINI_SCORES = (
     *(Scores("synbokeh-mini", m) for m in (*EMBEDDED, "drbokeh")),
     *(Scores("synbokeh-mini", m, optional=True) for m in RETRAINED),
 )
+COMPARED = (*EMBEDDED, "drbokeh", *RETRAINED)  # whose numbers come with the study
 _LORA_SCORES = tuple(  # whole U-Nets are too large to come with the study
     Scores("synbokeh-mini", name, optional=True)
     for name, recipe in TRAININGS.items()
@@ -78,6 +79,7 @@ ARTEFACTS = {
     "radius_sweep": Artefact("47_radius", probes={"radius": EMBEDDED[1:]}),
     "strands": Artefact("53_strands", probes={"strands": EMBEDDED}),
     "in_focus": Artefact("49_in_focus", probes={"focus": EMBEDDED}),
+    "origins": Artefact("54_origins", probes={"origins": COMPARED}),
     "fig6_focal_stack": _strip("fig6_focal_stack"),
     "table1_quality": Artefact(
         "40_quality_tables",

@@ -26,6 +26,9 @@ FOCUS_REGIONS = {  # where sharpness is measured -> column of the table
     "under near blur": "under_near_blur",
     "blurred": "blurred",
 }
+ORIGINS = ("in focus", "smooth blur", "visible edge", "hidden background")  # of a pixel's light
+ORIGIN_SHARE = 0.05  # of a pixel's light; less of it does not decide the origin
+FROM_THE_PRIOR = ORIGINS[2:]  # where a prior is credited for what it gains
 
 STRAND_ERRORS = {  # of the disparity, where the band about strands is measured -> column
     "0": "exact",
@@ -59,6 +62,15 @@ PROBES = {
         "34_focus",
         {"region": "str", "image": "str", "psnr": "float64", "pixels": "int64"},
         {"dataset": "synbokeh-mini", "blur": ROBUSTNESS_BLUR, "aperture": FOCUS_APERTURE},
+        dataset="synbokeh-mini",
+    ),
+    "origins": Probe(
+        "37_origins",
+        {
+            **{"origin": "str", "image": "str", "blur": "int64"},
+            **{"psnr": "float64", "pixels": "int64"},
+        },
+        {"dataset": "synbokeh-mini", "share": ORIGIN_SHARE},
         dataset="synbokeh-mini",
     ),
     "strands": Probe(

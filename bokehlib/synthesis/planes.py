@@ -74,6 +74,13 @@ def centre(canvas: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
     return canvas[..., top : top + size[0], left : left + size[1]]
 
 
+def unhidden(alpha: torch.Tensor) -> torch.Tensor:
+    """Share of a pixel's light that comes from each layer, far to near: (B, L, H, W) of alpha."""
+    behind = (1 - alpha).flip(1).cumprod(1).flip(1)  # what this layer and nearer let through
+    through = torch.cat([behind[:, 1:], torch.ones_like(behind[:, :1])], 1)
+    return alpha * through
+
+
 @dataclass(frozen=True)
 class Layers:
     """A batch of scenes, each a stack of textured planes ordered far to near.
@@ -129,10 +136,7 @@ class Layers:
 
     @functools.cached_property
     def _visible(self) -> torch.Tensor:
-        alpha = centre(self.textures[:, :, 3], self.size)
-        behind = (1 - alpha).flip(1).cumprod(1).flip(1)  # what this layer and nearer let through
-        through = torch.cat([behind[:, 1:], torch.ones_like(behind[:, :1])], 1)
-        return alpha * through
+        return unhidden(centre(self.textures[:, :, 3], self.size))
 
     def focus_on(self, layer: torch.Tensor) -> torch.Tensor:
         """Mean disparity over the visible part of one layer (B,) of each scene: (B,)."""

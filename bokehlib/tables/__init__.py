@@ -3,7 +3,7 @@
 A frame holds numbers alone and nothing where nothing was measured; `markdown` and `latex` show
 such a cell as "not run". A paper's number stands only in a column that ends in `_paper`. Every
 table has one place: `quality_tables`, `ratings_tables`, `ablation_tables`, `claims_table`,
-`in_focus_table`, `strands_table`, `latents_table`, `speed_table`.
+`in_focus_table`, `origins_table`, `strands_table`, `latents_table`, `speed_table`.
 """
 
 import pandas as pd
@@ -12,6 +12,7 @@ from bokehlib.tables.ablation_tables import BEYOND, PHYSICS, ablation, beyond, p
 from bokehlib.tables.claims_table import claims
 from bokehlib.tables.in_focus_table import NO_FOCUS, in_focus, pictures_in
 from bokehlib.tables.latents_table import NO_LATENTS, latents, trained_how
+from bokehlib.tables.origins_table import NO_ORIGINS, credited, origins
 from bokehlib.tables.quality_tables import (
     FITTED_COLUMNS,
     FITTED_KINDS,
@@ -47,6 +48,7 @@ __all__ = [
     "NO_FITTED",
     "NO_FOCUS",
     "NO_LATENTS",
+    "NO_ORIGINS",
     "NO_RATINGS",
     "NO_SPEED",
     "NO_STRANDS",
@@ -63,6 +65,7 @@ __all__ = [
     "beyond",
     "build",
     "claims",
+    "credited",
     "display",
     "in_focus",
     "latents",
@@ -71,6 +74,7 @@ __all__ = [
     "mean_opinions",
     "measured_on",
     "not_measured",
+    "origins",
     "physics",
     "pictures_in",
     "quality",
@@ -91,6 +95,7 @@ def build(
     ratings: pd.DataFrame = NO_RATINGS,
     bands: pd.DataFrame = NO_STRANDS,
     copies: pd.DataFrame = NO_LATENTS,
+    light: pd.DataFrame = NO_ORIGINS,
 ) -> pd.DataFrame:
     """The table of that name, by one of the functions of this package.
 
@@ -115,6 +120,8 @@ def build(
         return claims(scores)
     if name == "in_focus":
         return in_focus(focus)
+    if name == "origins":
+        return origins(light)
     if name == "strands":
         return strands(bands)
     if name == "latents":

@@ -88,14 +88,20 @@ def differences(both: pd.DataFrame) -> dict[str, Any]:
         `psnr_difference, psnr_low, psnr_high, psnr_verdict` and the same of LPIPS (AlexNet), whose
         first is `lpips_percent`. Nothing where no picture is shared, no interval with one scene.
     """
-    return _difference(both, "psnr", "psnr", "difference") | _difference(
+    return difference(both, "psnr") | difference(
         both, "lpips_alex", "lpips", "percent", relative=True
     )
 
 
-def _difference(
-    both: pd.DataFrame, metric: str, stem: str, ending: str, relative: bool = False
+def difference(
+    both: pd.DataFrame,
+    metric: str,
+    stem: str = "",
+    ending: str = "difference",
+    relative: bool = False,
 ) -> dict[str, Any]:
+    """First minus second of one metric, as in `differences`; `stem` "" = the metric's name."""
+    stem = stem or metric
     names = [f"{stem}_{end}" for end in (ending, "low", "high", "verdict")]
     rows = both.dropna(subset=[metric, f"{metric}_other"])
     if "seed" in rows:

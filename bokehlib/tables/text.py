@@ -7,6 +7,7 @@ from bokehlib import study
 from bokehlib.data import SEARCH_RANGE
 from bokehlib.tables.in_focus_table import MARK
 from bokehlib.tables.measured import HIGHER_IS_BETTER, NETWORKS
+from bokehlib.tables.origins_table import GIVEN
 from bokehlib.tables.ratings_tables import ASPECTS, CHANCE, PLANNED, PROBABILITY
 
 HEADINGS = {
@@ -27,6 +28,7 @@ HEADINGS = {
     "lpips_percent": "LPIPS-Alex difference, % ↓",
     "disparity": "Disparity",
     "scenes": "Scenes",
+    "origin": "Origin of the light",
     "psnr_method": "PSNR ↑",
     "psnr_scatter": "Scatter's PSNR ↑",
     "loss_method": "Loss, dB ↓",
@@ -87,7 +89,7 @@ CHANCES = ("p", "friedman_p")  # "< 0.0001" where four decimals show none
 WORDS = (
     *("dataset", "method", "tuned", "setting", "disparity", "scenes", "psnr_verdict"),
     *("lpips_verdict", "what", "tokens", "heads", "radius", "direction"),
-    *("source", "aspect", "pair", "rating_verdict", "latent", "kept"),
+    *("source", "aspect", "pair", "rating_verdict", "latent", "kept", "origin"),
 )
 DIFFERENCES = {  # with bounds and verdict
     **{"psnr_difference": "psnr", "lpips_percent": "lpips"},
@@ -181,6 +183,15 @@ CAPTIONS = {
         "PSNR inside that band, at the exact disparity and at wrong ones, one lens a scene. The "
         "band is that of the true disparity."
     ),
+    "origins": (
+        "Where does a pixel's light come from? Means over images of the PSNR over a class of "
+        "pixels of SYNBOKEH-mini, by the true layers and the lens of each picture. In focus and "
+        "smooth blur: all of one layer, and all of it shows in the all-in-focus picture; visible "
+        f"edge: of several; hidden background: more than {study.ORIGIN_SHARE:.0%} comes from what "
+        f"nearer layers hide (1 − coverage; less does not count). Differences, with {_INTERVAL}, "
+        f"are to {study.METHODS[GIVEN].label}, the render that the default corrects. Classes of "
+        f"fewer than 100 pixels do not count. {_ROWS}"
+    ),
     "in_focus": (
         "Does what is in focus stay as it is? Means over images of the PSNR over a region: from "
         "the mean square error of its pixels and channels, at most 100 dB, which equal pictures "
@@ -221,7 +232,8 @@ CAPTIONS = {
 def _best(frame: pd.DataFrame, column: str) -> pd.Series:
     """Which rows hold the best of our numbers within their block, ties at what is shown."""
     shown = frame[column].astype(float).round(DECIMALS.get(column, 4))
-    block = frame.get("dataset", frame.get("tuned", pd.Series(0, index=frame.index)))
+    one = pd.Series(0, index=frame.index)
+    block = next((frame[c] for c in ("dataset", "tuned", "origin") if c in frame), one)
     groups = shown.groupby(block)
     extreme = groups.transform("max" if HIGHER_IS_BETTER.get(column) else "min")
     return (shown == extreme) & (groups.transform("count") > 1)
