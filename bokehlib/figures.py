@@ -21,6 +21,7 @@ from bokehlib.radius_fit import ABSOLUTE, RELATIVE, allowed
 COLUMN, PAGE = 3.4, 7.0  # width of a column and of a page, in inches
 QUARTILES = [0.25, 0.5, 0.75]
 TALLEST, GAP, TITLE = 2.6, 0.06, 0.16  # of a strip: row height, gap, room for titles, in inches
+LETTERS = 16  # of a line of text, in an inch
 STYLE: dict[Any, Any] = {
     "font.size": 8,
     "axes.titlesize": 8,
@@ -308,7 +309,11 @@ def strip(pictures: dict[str, Any]) -> Figure:
         [cell["image"].shape[1] / cell["image"].shape[0] for cell in row["cells"]] for row in rows
     ]
     heights = [min(TALLEST, (PAGE - margin - GAP * (len(row) - 1)) / sum(row)) for row in aspects]
-    titled = [TITLE * max(len(textwrap.wrap(c["title"], 20)) for c in r["cells"]) for r in rows]
+    sizes = [np.array(row) * height for row, height in zip(aspects, heights, strict=True)]
+    titled = [
+        TITLE * max(len(_lines(cell["title"], widths)) for cell in row["cells"])
+        for row, widths in zip(rows, sizes, strict=True)
+    ]
     note = textwrap.fill(pictures["note"], 120)
     below = 0.14 * (note.count("\n") + 1) + 0.05 if note else 0.0
     total = 0.25 + sum(heights) + sum(titled) + GAP * len(rows) + below
@@ -317,9 +322,9 @@ def strip(pictures: dict[str, Any]) -> Figure:
         figure.text(0, 1 - 0.03 / total, pictures["title"], va="top", weight="bold")
         figure.text(0, 0.02 / total, note, va="bottom", fontsize=7)
         top = total - 0.25
-        for row, widths, height, title in zip(rows, aspects, heights, titled, strict=True):
+        for row, widths, height, title in zip(rows, sizes, heights, titled, strict=True):
             top -= title + height
-            _row(figure, row, np.array(widths) * height, (margin, top, height))
+            _row(figure, row, widths, (margin, top, height))
             top -= GAP
     return figure
 
@@ -336,15 +341,20 @@ def _row(
         (x, y), (wide, high) = np.array([[left, bottom], [width, height]]) / page
         axes = figure.add_axes((x, y, wide, high))
         axes.imshow(cell["image"], aspect="auto")
-        axes.set_title(textwrap.fill(cell["title"], 20), pad=2)
+        axes.set_title("\n".join(_lines(cell["title"], widths)), pad=2)
         axes.set_axis_off()
         left += width + GAP
+
+
+def _lines(title: str, widths: np.ndarray) -> list[str]:
+    """A title in lines that fit the narrowest picture of a row; none if it is empty."""
+    return textwrap.wrap(title, int(LETTERS * widths.min()))
 
 
 def absent(reason: str, width: float = PAGE) -> Figure:
     """A plain panel that says why a figure has not been made."""
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(width, 0.9), facecolor="#f4f4f4")
-        text = textwrap.fill(f"not run: {reason}", int(16 * width))
+        text = textwrap.fill(f"not run: {reason}", int(LETTERS * width))
         figure.text(0.5, 0.5, text, ha="center", va="center", color="#444444")
     return figure

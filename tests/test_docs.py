@@ -41,7 +41,7 @@ LABELS = {
     *(f"P{n}" for n in range(1, 14)),
     *(f"B{n}" for n in range(1, 27)),
     *(f"D{n}" for n in range(1, 13)),
-    *(f"X{n}" for n in range(1, 6)),
+    *(f"X{n}" for n in range(1, 7)),
     *(f"S{n}" for n in range(1, 10)),
 }
 PROGRAMS = {

@@ -24,7 +24,7 @@ def pictures(root, count=2):
 def test_figures_written_twice_have_the_same_bytes(tmp_path):
     fill(tmp_path)
     pictures(tmp_path)
-    for suffix in (".svg", ".png"):
+    for suffix in (".svg", ".webp"):
         drawn = []
         for folder in ("one", "two"):
             figure = figures.robustness(results.read_scores(root=tmp_path))
@@ -133,9 +133,9 @@ def test_a_radius_that_was_not_measured_has_no_point():
 
 
 def test_a_strip_of_photographs_stays_a_small_file(tmp_path):
-    pictures(tmp_path, count=6)  # noise is the worst that PNG can meet
+    pictures(tmp_path, count=6)  # noise is the worst that WebP can meet
     strip = figures.strip(results.read_pictures("fig6_focal_stack", tmp_path))
-    path = results.write_figure(strip, "fig6_focal_stack", tmp_path, ".png")
+    path = results.write_figure(strip, "fig6_focal_stack", tmp_path, ".webp")
     assert path.stat().st_size < results.PICTURE_BYTES
 
 

@@ -169,4 +169,4 @@ def test_every_table_and_figure_is_made_from_made_up_scores_alone(name, tmp_path
     batch.run(artefact.notebook, tmp_path, results=str(tmp_path), **artefact.parameters)
     made = {path.name for path in tmp_path.glob("[tf]*/*")}
     table = {f"{name}.csv", f"{name}.md", f"{name}.tex"}
-    assert made in (table, {f"{name}.svg"}, {f"{name}.png"})
+    assert made in (table, {f"{name}.svg"}, {f"{name}.webp"})

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from bokehlib.errors import Parser, run_command
 from bokehlib.pathtracing import SEED
-from bokehlib.pathtracing.jobs import SAMPLES, Plan
+from bokehlib.pathtracing.jobs import FLOOR, SAMPLES, Plan
 
 
 def render(asked: argparse.Namespace) -> int:
@@ -21,7 +21,8 @@ def render(asked: argparse.Namespace) -> int:
 
     names = asked.scenes or [*SCENES]
     passes = asked.passes or asked.out / "passes"
-    plan = Plan(passes, names, asked.seed, asked.samples, asked.cores, asked.seconds)
+    budget = asked.cores, asked.seconds, asked.floor
+    plan = Plan(passes, names, asked.seed, asked.samples, *budget)
     jobs.run(plan)
     made = originals.gather(plan, asked.out)
     for scene in made["scenes"]:
@@ -35,7 +36,7 @@ def pack(asked: argparse.Namespace) -> int:
     """Make the data set of the originals."""
     from bokehlib.pathtracing import committed
 
-    for line in committed.write(asked.originals, asked.out, asked.megabytes):
+    for line in committed.write(asked.originals, asked.out, asked.megabytes, asked.cores):
         print(line)
     return 0
 
@@ -59,6 +60,7 @@ def command_line() -> argparse.ArgumentParser:
     one.add_argument("--passes", type=Path, help="folder of the passes; in --out by default")
     one.add_argument("--cores", type=int, default=1)
     one.add_argument("--seconds", type=float, default=math.inf, help="no pass ends later")
+    one.add_argument("--floor", type=float, default=FLOOR, help="dB that is enough of a picture")
     one.add_argument("--samples", type=int, default=SAMPLES, help="a pixel and pass, a square")
     one.add_argument("--seed", type=int, default=SEED)
     one.add_argument("--scenes", nargs="+", choices=[*SCENES])
@@ -66,6 +68,7 @@ def command_line() -> argparse.ArgumentParser:
     two = commands.add_parser("pack", help=pack.__doc__)
     two.add_argument("originals", type=Path)
     two.add_argument("--out", type=Path, required=True)
+    two.add_argument("--cores", type=int, default=1)
     two.add_argument("--megabytes", type=float, default=3.1, help="the data set's largest size")
     two.set_defaults(run=pack)
     three = commands.add_parser("export", help=export.__doc__)

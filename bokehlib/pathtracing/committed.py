@@ -7,9 +7,11 @@ file's hash, every lens, every picture's noise floor and what its encoding costs
 
 import io
 import json
+import multiprocessing
 import os
 import shutil
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +31,7 @@ REST = 10_000  # bytes a scene of the manifest, the card and the contact sheet
 SPEED = 6  # of its encoder
 
 
-def write(originals: Path, out: Path, megabytes: float) -> Iterator[str]:
+def write(originals: Path, out: Path, megabytes: float, cores: int = 1) -> Iterator[str]:
     """Write the data set; lines for a reader.
 
     Every picture is encoded at the lowest quality whose error is below one bound, and the bound is
@@ -41,9 +43,8 @@ def write(originals: Path, out: Path, megabytes: float) -> Iterator[str]:
     description = read_description(originals)
     temporary = out.with_name(f".{os.getpid()}-{out.name}")
     try:
-        scenes = [
-            _scene(originals, entry, n, temporary) for n, entry in enumerate(description["scenes"])
-        ]
+        tasks = [(originals, e, n, temporary) for n, e in enumerate(description["scenes"])]
+        scenes = _by_cores(cores, tasks)
         budget = (
             1e6 * megabytes
             - REST * len(scenes)
@@ -82,11 +83,19 @@ def contact_sheet(out: Path, names: list[str]) -> Image.Image:
 
 
 Ladder = list[tuple[float, bytes]]  # dB of the encoding error and the file, at every quality
+Scene = tuple[dict[str, Any], dict[str, Ladder]]
 
 
-def _scene(
-    originals: Path, entry: dict[str, Any], number: int, out: Path
-) -> tuple[dict[str, Any], dict[str, Ladder]]:
+def _by_cores(cores: int, tasks: list[tuple[Path, dict[str, Any], int, Path]]) -> list[Scene]:
+    """`_scene` of every task, in order, by so many processes."""
+    if cores < 2:
+        return [_scene(*task) for task in tasks]
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(min(cores, len(tasks)), mp_context=context) as pool:
+        return [*pool.map(_scene, *zip(*tasks, strict=True))]
+
+
+def _scene(originals: Path, entry: dict[str, Any], number: int, out: Path) -> Scene:
     """A scene's entry of the manifest, its disparity written, its pictures at all qualities."""
     arrays = read_scene(originals, entry)
     folder = out / entry["name"]

@@ -2,8 +2,9 @@
 
 A picture is the mean of two halves, a half the mean of its passes; the halves' difference gives
 the noise of the mean. First every picture gets a pass a half, then always the noisiest gets the
-next. Every pass is a file, so a run that was stopped goes on where it was. A pass whose process
-dies is tried again with the next seed, up to `TRIES` times; then its picture gets no further ones.
+next, until each is as free of noise as was asked for. Every pass is a file, so a run that was
+stopped, at any moment, goes on where it was. A pass whose process dies is tried again with the
+next seed, up to `TRIES` times; then its picture gets no further ones.
 """
 
 import json
@@ -24,10 +25,11 @@ from bokehlib.pathtracing.crew import Crew
 
 SHARP = "sharp"
 PICTURES = (SHARP, *(f"{focus}_{level}" for focus in FOCUSES for level in range(len(RADII))))
-SAMPLES = 196  # a pixel and pass, a square number
+SAMPLES = 100  # a pixel and pass, a square number: half a minute, 1 s of which loads the scene
+FLOOR = 45.0  # dB, below which a picture is too noisy
 EMITTED = 4  # times as many for light that comes straight from lamps
 HALVES = 2
-MOST = 64  # passes a half
+MOST = 128  # passes a half
 TRIES = 4  # of a pass whose process dies
 GAMMA = 2.2
 
@@ -43,6 +45,7 @@ class Plan:
         samples: a pixel and pass.
         cores: processes.
         seconds: after which no pass is begun that would end later.
+        floor: dB, beyond which a picture gets no further passes.
     """
 
     out: Path
@@ -51,6 +54,7 @@ class Plan:
     samples: int = SAMPLES
     cores: int = 1
     seconds: float = math.inf
+    floor: float = FLOOR
 
 
 @dataclass
@@ -256,6 +260,7 @@ def _found(plan: Plan, scene: str, name: str) -> Picture:
 def _next(plan: Plan, pictures: list[Picture], start: float) -> list[Pass]:
     """The noisiest picture's next pass, of the halves that lack it; none without time for it."""
     able = [p for p in pictures if p.begun < MOST and not p.lost and (p.measured or not p.begun)]
+    able = [p for p in able if p.expected() < plan.floor]
     able = [p for p in able if _in_time(plan, p, pictures, start)]
     if not able:
         return []
@@ -299,6 +304,7 @@ def _report(plan: Plan, pictures: list[Picture], start: float) -> None:
         "seconds": round(time.perf_counter() - start),
         "passes": passes,
         "pictures": f"{len(floors)}/{len(pictures)}",
+        "at_floor": sum(floor >= plan.floor for floor in floors),
         "lowest_floor_db": round(min(floors), 2) if floors else None,
     }
     print(json.dumps(line), flush=True)
