@@ -77,7 +77,7 @@ def test_the_optics_channels_and_the_detail_follow_the_latents_of_8_px():
     pipeline = mini.tiny(recipe, latent=COARSE, fine=True)
     assert pipeline.extra_channels == 4 + 2
     with torch.no_grad():
-        assert pipeline.transform(*scene(40, 56), LENS).shape == (1, 3, 40, 56)
+        assert pipeline.transform(*scene(40, 56), Lens(0.3, 8.0)).shape == (1, 3, 40, 56)
 
 
 def test_the_halo_of_latents_of_8_px_is_whole_tokens_of_32_px_and_tiles_meet_without_seams():
