@@ -21,7 +21,7 @@ from bokehlib import data, methods, results
 from bokehlib.photographs import stereo_files
 from bokehlib.strips import LACKING, OF_SCENES, STRIPS, Cell, methods_of
 
-QUALITY = 92  # of WebP: errors below what the eye sees, a fifth of a PNG's size
+QUALITY = 86  # of WebP, as of the figures: a seventh of a PNG, and the figures show no difference
 
 # --- In notebooks ----------------------------------------------------------------------------
 

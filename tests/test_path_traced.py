@@ -6,6 +6,8 @@ import itertools
 import json
 import math
 import shutil
+import subprocess
+import sys
 import time
 from collections import Counter
 from importlib.util import find_spec
@@ -13,6 +15,7 @@ from importlib.util import find_spec
 import mortal
 import numpy as np
 import pytest
+import strand_ends
 import torch
 
 from bokehlib import optics
@@ -387,3 +390,8 @@ def test_a_point_of_light_becomes_a_disc_of_the_radius_that_its_disparity_says(m
     depth = tracing.depth(world)
     assert depth[32, 10] == pytest.approx(4, rel=1e-4)
     assert depth[int(middle[1]), int(middle[0])] == pytest.approx(2, rel=0.01)
+
+
+@pytest.mark.skipif(find_spec("mitsuba") is None, reason="bokehlib[render] is not installed")
+def test_rays_at_the_ends_of_strands_do_not_end_the_process():
+    subprocess.run([sys.executable, strand_ends.__file__], check=True)

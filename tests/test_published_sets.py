@@ -403,7 +403,10 @@ def run(capsys, *argv):
     return code, *capsys.readouterr()
 
 
-def test_check_says_what_is_there_what_is_left_out_and_what_is_missing(blb, capsys):
+def test_check_says_what_is_there_what_is_left_out_and_what_is_missing(
+    blb, capsys, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(data, "RENDERED", tmp_path)
     miniatures.truncate(blb / "277" / "bokeh_04_01.exr")
     code, out, err = run(capsys, "data", "check", str(blb.parent))
     assert (code, err) == (1, "")

@@ -110,7 +110,7 @@ def test_a_set_that_was_not_rendered_is_one_line_that_says_how_it_is_made(tmp_pa
     with pytest.raises(InputError, match="pathtracing pack ORIGINALS --out bokehlib/data/rendered"):
         path_traced.contents(tmp_path)
     assert published_sets.check(tmp_path)[0][-1] == data.absence("rendered")
-    monkeypatch.setattr(methods, "lacks", lambda name: "")
+    monkeypatch.setattr(methods, "lacks", lambda name: "" if name in study.EMBEDDED else "weights")
     steps, left_out = batch.plan(["strands"], smoke=True, fresh=False, root=tmp_path)
     assert left_out == [data.absence("rendered")]
     assert [step.notebook for step in steps] == ["53_strands"]

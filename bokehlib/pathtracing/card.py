@@ -3,7 +3,7 @@
 from typing import Any
 
 from bokehlib.pathtracing.camera import FOCUSES, RADII
-from bokehlib.pathtracing.jobs import SHARP
+from bokehlib.pathtracing.jobs import FLOOR, SHARP
 
 _HEAD = """# Path-traced scenes
 
@@ -15,7 +15,7 @@ lens sees past a strand, on a slanted floor or in a mirror of glass is traced.
 Everything is drawn from seed {seed}, textures too; no photograph is in it. Apache-2.0, as the code.
 
 ```
-python -m bokehlib.pathtracing render --out ORIGINALS --cores 64 --seconds 500   # bokehlib[render]
+python -m bokehlib.pathtracing render --out ORIGINALS --cores 32              # bokehlib[render]
 python -m bokehlib.pathtracing pack ORIGINALS --out bokehlib/data/rendered
 python -m bokehlib.pathtracing export ORIGINALS --out FOLDER --layout exr        # linear; or blb
 ```
@@ -34,7 +34,7 @@ python -m bokehlib.pathtracing export ORIGINALS --out FOLDER --layout exr       
   {segments} segments. No denoiser, and no sample was clipped.
 - Each picture is the mean of two halves with other seeds. The noise floor is the PSNR of that mean
   against a noiseless picture, in the encoded picture: a quarter of the mean squared difference of
-  the halves.
+  the halves. The noisiest picture is always given the next pass, until each has {wanted:g} dB.
 - Kept as AVIF 4:4:4 of 8 bits (`encoding`: the PSNR of what is read back against the original,
   rounding to 8 bits included).
 
@@ -58,6 +58,7 @@ def text(manifest: dict[str, Any]) -> str:
         step=17,
         samples=manifest["samples_a_pass"],
         emitted=manifest["emitted_factor"],
+        wanted=FLOOR,
         segments=max(entry["path_segments"] for entry in scenes),
         floor=min(min(values) for values in every[:half]),
         encoding=min(min(values) for values in every[half:]),

@@ -30,7 +30,8 @@ class Artefact:
     parameters: dict = field(default_factory=dict)
     scores: tuple[Scores, ...] = ()
     pictures: str = ""  # folder of results/pictures that a worker fills first
-    probes: dict[str, tuple[str, ...]] = field(default_factory=dict)  # probe -> of these methods
+    # probe -> of these methods; of those that do not run on every machine, where they are ready
+    probes: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 EMBEDDED = (  # what runs on every machine
@@ -77,7 +78,10 @@ ARTEFACTS = {
     "fig7_robustness": Artefact("43_fig7_robustness", {}, _DISTURBED_SCORES + _RETRAINED_SCORES),
     "claims": Artefact("48_claims", {}, _DISTURBED_SCORES + _RENDERED_SCORES),
     "radius_sweep": Artefact("47_radius", probes={"radius": EMBEDDED[1:]}),
-    "strands": Artefact("53_strands", probes={"strands": EMBEDDED}),
+    "tableS2_rendered": Artefact(
+        "40_quality_tables", {"table": "tableS2_rendered"}, _RENDERED_SCORES
+    ),
+    "strands": Artefact("53_strands", probes={"strands": tuple(METHODS)}),
     "in_focus": Artefact("49_in_focus", probes={"focus": EMBEDDED}),
     "origins": Artefact("54_origins", probes={"origins": COMPARED}),
     "fig6_focal_stack": _strip("fig6_focal_stack"),

@@ -58,11 +58,16 @@ def by_kind(probed: pd.DataFrame, kind: str, columns: dict[str, str]) -> pd.Data
 
 
 def beside(published: pd.DataFrame, names: list[str], ours: pd.DataFrame) -> pd.DataFrame:
-    """For every metric of the paper its column and ours, then the number of our images."""
+    """For every metric of the paper its column and ours, then the number of our images.
+
+    Where the paper has no numbers at all: ours alone, all but the seconds.
+    """
     paper = published.pivot(index="method", columns="metric", values="value").reindex(names)
+    known = ("psnr", "ssim", "dists", "lpips", "seconds")
     columns = {}
-    for metric in [m for m in ("psnr", "ssim", "dists", "lpips", "seconds") if m in paper]:
-        columns[f"{metric}_paper"] = paper[metric].to_numpy()
+    for metric in [m for m in known if m in paper] or known[:-1]:
+        if metric in paper:
+            columns[f"{metric}_paper"] = paper[metric].to_numpy()
         for column in NETWORKS.get(metric, [metric]):
             columns[column] = ours[column].to_numpy()
     return pd.DataFrame(columns | {"images": ours["images"].to_numpy()})

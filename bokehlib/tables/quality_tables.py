@@ -16,6 +16,7 @@ QUALITY = {
     ],
     "tableS2": [("synbokeh300", "synbokeh-mini")],
     "tableS2_rebuilt": [("synbokeh300", "synbokeh300")],
+    "tableS2_rendered": [("", "rendered")],  # the paper has no such set
 }
 FITTED_COLUMNS = ["dataset", "method", "aperture", "ssim_crossed", "left_out"]
 FITTED_KINDS = dict.fromkeys(FITTED_COLUMNS[:2], "str") | dict.fromkeys(
@@ -34,7 +35,7 @@ def quality(
     out beside it.
 
     Args:
-        name: a key of `QUALITY`.
+        name: a key of `QUALITY`. Where the paper has no such table, no column is its own.
         scores: as read by `results.read_scores`.
         published: as read by `results.published(name)`.
         fitted: as read by `results.read_fitted`.
