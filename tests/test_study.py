@@ -187,7 +187,7 @@ def test_pins_are_exact_and_the_same_in_pyproject_and_environment():
 
 def test_tables_and_figures_and_the_plan_load_without_torch():
     modules = "results, figures, tables, study, batch, pictures, methods, data, cli"
-    modules += ", ratings, ratings_figure"
+    modules += ", ratings, ratings_figure, robustness_figure"
     code = (
         f"import sys; import bokehlib; from bokehlib import {modules}; "
         "print([name for name in ('torch', 'diffusers', 'kornia') if name in sys.modules])"
