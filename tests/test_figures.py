@@ -42,7 +42,9 @@ def test_figures_written_twice_have_the_same_bytes(tmp_path):
 def columns(figure):
     """Label of a method -> its four panels, from the top."""
     grid = np.array(figure.axes).reshape(4, -1)
-    return {upper.get_title("left").replace("\n", " "): grid[:, n] for n, upper in enumerate(grid[0])}
+    return {
+        upper.get_title("left").replace("\n", " "): grid[:, n] for n, upper in enumerate(grid[0])
+    }
 
 
 def test_the_robustness_curve_takes_radius_zero_from_the_exact_rows_of_its_lens(tmp_path):
