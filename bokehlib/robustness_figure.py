@@ -45,7 +45,7 @@ def robustness(scores: pd.DataFrame) -> Figure:
             changes[0].set_ylabel(f"change of\n{label}")
         for axes, name in zip(grid[0], names, strict=True):
             title = textwrap.fill(study.METHODS[name].label, 14)
-            axes.set_title(title, loc="left", weight="bold")
+            axes.set_title(title, loc="left", weight="bold", size=7)
         for upper in (*grid[0], *grid[2]):
             upper.tick_params(labelbottom=False)
         figure.align_ylabels(grid[:, 0])
@@ -99,8 +99,7 @@ def _changes(axes: Axes, shown: pd.DataFrame, metric: str, name: str) -> None:
     axes.axhline(0, color="#999999", linewidth=0.6, zorder=0)
     bars, colour = (middle - low, high - middle), study.METHODS[name].colour
     axes.errorbar(range(len(labels)), middle, bars, color=colour, fmt="o", markersize=3)
-    names = [textwrap.fill(label, 10) for label in labels.values()]
-    axes.set_xticks(range(len(labels)), names, rotation=90, size=6)
+    axes.set_xticks(range(len(labels)), labels.values(), rotation=90, size=6)
     axes.set_xlim(-0.6, len(labels) - 0.4)
     if np.isnan(middle).all():
         _not_run(axes)

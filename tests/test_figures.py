@@ -76,7 +76,7 @@ def test_each_named_error_has_median_and_quartiles_of_what_every_picture_loses(t
     write(tmp_path, made[::2], part="disturbed")  # of each picture the first lens
     panels = columns(robustness(results.read_scores(root=tmp_path)))
     *_, axes, below = panels["Scatter"]
-    places = [label.get_text().replace("\n", " ") for label in below.get_xticklabels()]
+    places = [label.get_text() for label in below.get_xticklabels()]
     assert places == [*study.ROBUSTNESS_DISTURBANCES.values()]
     (bars,) = axes.containers
     place = list(study.ROBUSTNESS_DISTURBANCES).index("coarse")
