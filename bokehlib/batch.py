@@ -184,6 +184,8 @@ def _score_steps(need: study.Scores, smoke: bool, fresh: bool, root: Path) -> li
 
 
 def _probe_steps(probe: str, method: str, smoke: bool, fresh: bool, root: Path) -> list[Step]:
+    if method not in study.EMBEDDED and methods.lacks(method):
+        return []
     what = (probe, method, "exact")
     dataset = study.PROBES[probe].dataset
     hashes = _ready(method), _here(dataset) if dataset else ""

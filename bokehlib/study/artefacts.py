@@ -52,7 +52,7 @@ _LORA_SCORES = tuple(  # whole U-Nets are too large to come with the study
     if not recipe.whole
 )
 _DISTURBED_SCORES = tuple(
-    Scores("synbokeh-mini", m, perturbed=True) for m in COMPARED if m != "input"
+    Scores("synbokeh-mini", m, perturbed=True) for m in (*EMBEDDED[1:], "drbokeh")
 )
 _RETRAINED_SCORES = tuple(
     Scores("synbokeh-mini", m, perturbed=True, optional=True) for m in RETRAINED
