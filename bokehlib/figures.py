@@ -19,7 +19,6 @@ from bokehlib import study
 from bokehlib.radius_fit import ABSOLUTE, RELATIVE, allowed
 
 COLUMN, PAGE = 3.4, 7.0  # width of a column and of a page, in inches
-QUARTILES = [0.25, 0.5, 0.75]
 TALLEST, GAP, TITLE = 2.6, 0.06, 0.16  # of a strip: row height, gap, room for titles, in inches
 LETTERS = 16  # of a line of text, in an inch
 STYLE: dict[Any, Any] = {
@@ -34,97 +33,6 @@ STYLE: dict[Any, Any] = {
     "lines.linewidth": 1.4,
     "svg.hashsalt": "bokehlib",  # else every run names its clip paths differently
 }
-
-
-# --- Fig. 7 ----------------------------------------------------------------------------------
-
-
-def robustness(scores: pd.DataFrame) -> Figure:
-    """Fig. 7: PSNR and LPIPS-Alex against the error of the disparity, a colour a method.
-
-    Left, a line over the radii by which it was eroded or dilated: the median over the pictures,
-    with the quartiles as a band. Right, median and quartiles of what each picture loses or gains
-    by each of `study.ROBUSTNESS_DISTURBANCES`. A method appears once it has measurements under a
-    wrong disparity; what they are held against comes from the exact ones of the same lens.
-
-    Args:
-        scores: as read by `results.read_scores`, of one data set.
-    """
-    wrong = scores[scores["perturbation"] != "0"]
-    if wrong.empty:
-        return absent("No method has been measured under a wrong disparity.")
-    shown = scores.merge(wrong[["method", "blur"]].drop_duplicates(), on=["method", "blur"])
-    shown = shown.assign(radius=pd.to_numeric(shown["perturbation"], errors="coerce"))
-    curves = shown.dropna(subset="radius")
-    panels = {"psnr": "PSNR (dB) ↑", "lpips_alex": "LPIPS-Alex ↓"}
-    with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(PAGE, 4.2), layout="constrained", facecolor="white")
-        grid = figure.subplots(2, 2, sharex="col")
-        for (left, right), (metric, label) in zip(grid, panels.items(), strict=True):
-            _curves(left, curves, metric)
-            _changes(right, shown, metric)
-            left.set_ylabel(label)
-            right.set_ylabel(f"change of {label}")
-        left.set_xlabel("disparity eroded (−) or dilated (+) by … pixels")
-        left.set_xticks(sorted(curves["radius"].unique()))
-        right.set_xlabel("other errors, against the exact disparity")
-        figure.align_ylabels(grid)
-        figure.supxlabel("line, point: median over the pictures; band, bar: quartiles", size=7)
-    return figure
-
-
-def _curves(axes: Axes, curves: pd.DataFrame, metric: str) -> None:
-    ends = []
-    for name in [m for m in study.METHODS if m in set(curves["method"])]:
-        method = study.METHODS[name]
-        groups = curves[curves["method"] == name].groupby("radius")[metric]
-        low, middle, high = (groups.quantile(q).dropna() for q in QUARTILES)
-        axes.fill_between(low.index, low, high, color=method.colour, alpha=0.2, linewidth=0)
-        axes.plot(middle.index, middle, color=method.colour, marker="o", markersize=2.5)
-        ends += [(float(value), method) for value in middle.tail(1)]
-    if not ends:
-        axes.text(0.5, 0.5, "not run", transform=axes.transAxes, ha="center", va="center")
-    _label_ends(axes, sorted(ends, key=lambda end: end[0]), curves["radius"].max())
-
-
-def _changes(axes: Axes, shown: pd.DataFrame, metric: str) -> None:
-    """A point and a bar a method over each named error, the methods side by side."""
-    labels = study.ROBUSTNESS_DISTURBANCES
-    table = shown.pivot(index=["method", "image", "blur"], columns="perturbation", values=metric)
-    table = table.reindex(columns=["0", *labels])
-    groups = table[[*labels]].sub(table["0"], axis="index").groupby("method")
-    names = [m for m in study.METHODS if m in groups.groups]
-    axes.axhline(0, color="#bbbbbb", linewidth=0.6, zorder=0)
-    for place, name in enumerate(names):
-        low, middle, high = groups.get_group(name).quantile(QUARTILES).to_numpy()
-        x = np.arange(len(labels)) + 0.15 * (place - (len(names) - 1) / 2)
-        bars, colour = (middle - low, high - middle), study.METHODS[name].colour
-        axes.errorbar(x, middle, bars, color=colour, fmt="o", markersize=3)
-    axes.set_xticks(range(len(labels)), [textwrap.fill(text, 10) for text in labels.values()])
-    axes.set_xlim(-0.5, len(labels) - 0.5)
-    if table[[*labels]].isna().all(axis=None):
-        axes.text(0.5, 0.5, "not run", transform=axes.transAxes, ha="center", va="center")
-
-
-def _label_ends(axes: Axes, ends: list[tuple[float, study.Method]], x: float) -> None:
-    """Names at the right end of their lines, moved apart where they would overlap."""
-    if not ends:
-        return
-    low, high = axes.get_ylim()
-    gap = 0.1 * (high - low)
-    values = np.array([value for value, _ in ends])
-    steps = gap * np.arange(len(ends))
-    apart = np.maximum.accumulate(values - steps) + steps  # at least a gap between neighbours
-    apart += min(values.mean() - apart.mean(), high - apart[-1])
-    for y, (_, method) in zip(apart, ends, strict=True):
-        axes.annotate(
-            *(method.label, (x, y)),
-            xytext=(5, 0),
-            textcoords="offset points",
-            va="center",
-            color=method.colour,
-            annotation_clip=False,
-        )
 
 
 # --- Asked and measured blur ------------------------------------------------------------------

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from bokehlib.datasets import Sample
 
 Renderer = Callable[[Tensor, Tensor, Lens], Tensor]
-LEVEL = 255 // (len(ORIGINS) - 1)  # grey of a file from one class to the next
+BITS = 2  # of a pixel's grey that hold its class under one lens, the first lens lowest
 
 
 def read(scene: str, root: Path | None = None) -> np.ndarray:
@@ -43,7 +43,8 @@ def read(scene: str, root: Path | None = None) -> np.ndarray:
     try:
         with Image.open(path) as picture:
             grey = np.asarray(picture.convert("L"))
-        return (grey // LEVEL).reshape(lenses[scene], -1, grey.shape[-1])
+        places = BITS * np.arange(lenses[scene], dtype=np.uint8)[:, None, None]
+        return (grey >> places) & (2**BITS - 1)
     except (OSError, ValueError, KeyError) as error:
         found = "no such file" if not path.exists() else type(error).__name__
         raise InputError(

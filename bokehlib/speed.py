@@ -67,7 +67,7 @@ def _by_stage(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _durations(rows: pd.DataFrame, published: pd.DataFrame) -> pd.DataFrame:
-    """A row a method: the paper's seconds (Table S1) and ours.
+    """A row a method: the paper's seconds (Table S1), those of its scores, and one run's.
 
     BokehDiff on SDXL takes the benchmark's, whose photo is as large as the paper's.
     """
@@ -78,4 +78,8 @@ def _durations(rows: pd.DataFrame, published: pd.DataFrame) -> pd.DataFrame:
     known = {name: m for name, m in study.METHODS.items() if name in ours or m.published in paper}
     seconds = [[m.label, paper.get(m.published), ours.get(name)] for name, m in known.items()]
     frame = pd.DataFrame(seconds, columns=["method", "seconds_paper", "seconds"])
-    return tables.display(frame, bold="{}")
+    shown = tables.display(frame, bold="{}")
+    for place in [place for place in tables.PLACES if any(what.endswith(place) for what in ours)]:
+        own = pd.Series([ours.get(f"{name}-{place}") for name in known], dtype="float64")
+        shown[place.replace("-", ", ")] = _texts(own, "{:.3f}")
+    return shown

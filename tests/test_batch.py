@@ -153,11 +153,9 @@ def reproduce(made_up, *names, **options):
 
 
 def test_a_fresh_clone_with_standing_scores_only_runs_reporters(made_up):
-    for method in study.EMBEDDED:
-        for probe in study.PROBES:
-            leave_probe(made_up.root, probe, method)
-        for part in results.PARTS:
-            leave_stamp(made_up.root, "synbokeh-mini", method, part)
+    probes = [item for a in study.ARTEFACTS.values() for item in a.probes.items()]
+    for probe, method in {(probe, method) for probe, names in probes for method in names}:
+        leave_probe(made_up.root, probe, method)
     for need in {n for a in study.ARTEFACTS.values() for n in a.scores}:
         for part in results.PARTS if need.perturbed else ("exact",):
             leave_stamp(made_up.root, need.dataset, need.method, part)

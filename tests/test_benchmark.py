@@ -7,8 +7,8 @@ import torch
 
 from bokehlib import results, tables
 from bokehlib.benchmark import __main__ as command
-from bokehlib.benchmark import agreement, attention, model, timing
-from bokehlib.optics import token_radius
+from bokehlib.benchmark import agreement, attention, model, renderers, timing
+from bokehlib.optics import circle_of_confusion, token_radius
 
 pytestmark = pytest.mark.skipif(torch.cuda.is_available(), reason="takes the CPU's clocks")
 
@@ -49,6 +49,40 @@ def test_a_smoke_run_leaves_rows_that_the_reporters_read(tmp_path, capsys):
         tables.speed(results.read_scores(root=tmp_path), rows), "speed"
     )
     assert "plain" in capsys.readouterr().out
+
+
+def test_a_photograph_is_the_same_picture_at_every_size_and_its_mean_radius_is_the_one_asked_for():
+    for width, mean in ((1536, 15), (384, 3.75)):
+        _, disparity, lens = renderers.photo((width * 2 // 3, width), "cpu")
+        radius = circle_of_confusion(disparity, lens)
+        assert float(radius.mean()) == pytest.approx(mean, rel=1e-4)
+        flat = renderers.worst(disparity, lens)
+        assert 0 <= flat.unique().item() <= 1
+        assert float(circle_of_confusion(flat, lens).mean()) == pytest.approx(float(radius.amax()))
+
+
+def test_methods_are_timed_in_one_run_and_each_device_has_its_file(tmp_path, monkeypatch):
+    monkeypatch.setattr(renderers.methods, "ready", lambda: ["input", "scatter"])
+    assert command.main(["--smoke", "--out", str(tmp_path), "--parts", "methods"]) == 0
+    rows, stamps = results.read_speed(tmp_path)
+    assert rows["what"].tolist() == ["scatter-48x32-cpu", "scatter-worst-48x32-cpu"]
+    assert (rows["milliseconds"] > 0).all()
+    assert stamps["methods-cpu"]["parameters"]["mean_radius"]["48x32"] == pytest.approx(0.469)
+
+
+def test_a_slow_picture_is_rendered_thrice_after_a_first_one_and_a_fast_one_more_often():
+    calls = []
+
+    def slow(pause):
+        calls.append(pause)
+        time.sleep(pause)
+
+    assert renderers._median(slow, 0.0) < 50
+    assert len(calls) == 1 + renderers.MOST
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(renderers, "SECONDS", 0.02)
+        assert renderers._median(slow, 0.03) >= 30
+    assert calls[1 + renderers.MOST :] == [0.03] * (1 + renderers.FEWEST)
 
 
 def test_whole_models_are_compared_with_the_plain_one_and_stages_are_not():

@@ -9,6 +9,7 @@ from made_up import fill, rows, write
 from PIL import Image
 
 from bokehlib import disturb, figures, results, study
+from bokehlib.robustness_figure import OTHERS, robustness
 
 
 def pictures(root, count=2):
@@ -27,7 +28,7 @@ def test_figures_written_twice_have_the_same_bytes(tmp_path):
     for suffix in (".svg", ".webp"):
         drawn = []
         for folder in ("one", "two"):
-            figure = figures.robustness(results.read_scores(root=tmp_path))
+            figure = robustness(results.read_scores(root=tmp_path))
             strip = figures.strip(results.read_pictures("fig6_focal_stack", tmp_path))
             drawn.append(
                 [
@@ -38,22 +39,31 @@ def test_figures_written_twice_have_the_same_bytes(tmp_path):
         assert drawn[0] == drawn[1]
 
 
+def columns(figure):
+    """Label of a method -> its four panels, from the top."""
+    grid = np.array(figure.axes).reshape(4, -1)
+    return {
+        upper.get_title("left").replace("\n", " "): grid[:, n] for n, upper in enumerate(grid[0])
+    }
+
+
 def test_the_robustness_curve_takes_radius_zero_from_the_exact_rows_of_its_lens(tmp_path):
     fill(tmp_path)
     write(tmp_path, rows(blurs=(0, 1, 3), psnr=99.0))  # other lenses must not count
-    figure = figures.robustness(results.read_scores(root=tmp_path))
-    heights = {line.get_color(): list(line.get_ydata()) for line in figure.axes[0].lines}
+    panel, *_ = columns(robustness(results.read_scores(root=tmp_path)))["Scatter"]
+    heights = {line.get_color(): list(line.get_ydata()) for line in panel.lines}
     assert heights[study.METHODS["scatter"].colour] == [24.0, 26.0, 24.0]
 
 
-def test_methods_are_named_at_their_lines_without_overlap(tmp_path):
+def test_every_method_has_a_column_under_its_name_and_the_others_stand_behind_it(tmp_path):
     fill(tmp_path)
-    figure = figures.robustness(results.read_scores(root=tmp_path))
-    for axes in figure.axes[::2]:
-        labels = {text.get_text(): text.xy[1] for text in axes.texts}
-        assert set(labels) == {study.METHODS[m].label for m in study.EMBEDDED}
-        low, high = axes.get_ylim()
-        assert np.diff(sorted(labels.values())).min() >= 0.099 * (high - low)
+    panels = columns(robustness(results.read_scores(root=tmp_path)))
+    assert list(panels) == [study.METHODS[m].label for m in study.EMBEDDED]
+    for name in study.EMBEDDED:
+        upper, lower, *_ = panels[study.METHODS[name].label]
+        colours = [line.get_color() for line in upper.lines]
+        assert colours == [OTHERS] * (len(study.EMBEDDED) - 1) + [study.METHODS[name].colour]
+        assert [label.get_text() for label in lower.get_xticklabels()] == ["−2", "0", "+2"]
 
 
 def test_each_named_error_has_median_and_quartiles_of_what_every_picture_loses(tmp_path):
@@ -64,17 +74,18 @@ def test_each_named_error_has_median_and_quartiles_of_what_every_picture_loses(t
     made = [row | wrong | {"psnr": row["psnr"] - n} for n, row in enumerate(exact)]
     write(tmp_path, exact)
     write(tmp_path, made[::2], part="disturbed")  # of each picture the first lens
-    _, axes, _, below = figures.robustness(results.read_scores(root=tmp_path)).axes
-    places = [label.get_text().replace("\n", " ") for label in below.get_xticklabels()]
+    panels = columns(robustness(results.read_scores(root=tmp_path)))
+    *_, axes, below = panels["Scatter"]
+    places = [label.get_text() for label in below.get_xticklabels()]
     assert places == [*study.ROBUSTNESS_DISTURBANCES.values()]
-    drawn = {bars.lines[0].get_color(): bars for bars in axes.containers}
-    bars = drawn[study.METHODS["scatter"].colour]
+    (bars,) = axes.containers
     place = list(study.ROBUSTNESS_DISTURBANCES).index("coarse")
     x, y = bars.lines[0].get_data()
-    assert abs(x[place] - place) < 0.5
+    assert x[place] == place
     assert y[place] == -4  # of 0, -2, -4, -6 and -8
     assert list(bars.lines[2][0].get_segments()[place][:, 1]) == [-6, -2]
     assert np.isnan(np.delete(y, place)).all()
+    assert [text.get_text() for text in panels["Input"][2].texts] == ["not run"]
 
 
 def test_named_errors_are_those_that_can_be_made():
@@ -151,7 +162,7 @@ def test_pictures_of_a_row_have_one_height_and_their_own_shape(tmp_path):
 
 def test_absent_pictures_and_scores_are_said_to_be_absent(tmp_path):
     assert results.read_pictures("fig1_teaser", tmp_path) == {}
-    empty = figures.robustness(results.read_scores(root=tmp_path))
+    empty = robustness(results.read_scores(root=tmp_path))
     assert empty.texts[0].get_text().startswith("not run")
     empty = figures.radius_sweep(results.read_probe("radius", tmp_path))
     assert empty.texts[0].get_text().startswith("not run")

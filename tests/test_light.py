@@ -138,7 +138,7 @@ def test_every_picture_of_the_benchmark_has_classes_of_its_size_and_they_are_sma
         found = origins.read(entry["name"])
         assert found.shape == (len(entry["lens"]), *benchmark.SIZE)
         assert found.max() < len(study.ORIGINS)
-    assert sum(path.stat().st_size for path in data.ORIGINS.iterdir()) < 250_000
+    assert sum(path.stat().st_size for path in data.ORIGINS.iterdir()) < 160_000
 
 
 def test_a_folder_that_is_a_file_is_refused(tmp_path):

@@ -23,6 +23,7 @@ TORCH_FREE = {
     "radius_fit",
     "ratings",
     "ratings_figure",
+    "robustness_figure",
 }  # of bokehlib; checked in test_study
 
 each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)

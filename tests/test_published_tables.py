@@ -138,6 +138,21 @@ def test_table_s1_is_measured_over_a_miniature_copy(tmp_path, sets):
     assert table["psnr"][GROUPS[0]] > table["psnr"][GROUPS[1]]  # aligned exposure
 
 
+def test_what_cannot_be_read_of_blb_is_counted_in_the_table_and_the_rest_is_scored(tmp_path, sets):
+    blb = miniatures.write_blb(sets / "blb_level5")
+    info = blb / "277" / "info.json"
+    info.write_text(json.dumps({"focus_distances": [*miniatures.FOCUSES]}))
+    miniatures.truncate(blb / "280" / "bokeh_04_01.exr")
+    run(tmp_path, "35_score_published", method="scatter", dataset="blb_level5")
+    stamp = json.loads((tmp_path / "scores" / "blb_level5" / "scatter.json").read_text())
+    key, truth = stamp["faults"]
+    assert key.startswith('277/info.json: key "blur_parameters": found nothing')
+    assert "280/bokeh_04_01.exr: found a broken or truncated file" in truth
+    row = build("table1_quality", tmp_path).query("method == 'Scatter'").set_index("dataset")
+    assert row.loc["blb_level5", ["images", "left_out"]].tolist() == [1, 3 + 1]
+    assert row.loc["blb_level5", "psnr"] > 0
+
+
 def test_the_worker_says_that_a_set_is_missing_and_writes_nothing(tmp_path, sets):
     executed = run(tmp_path, "35_score_published", dataset="blb_level5")
     assert "blb_level5: not here; accepted: a folder of that name" in executed.read_text()

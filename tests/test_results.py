@@ -333,7 +333,10 @@ def test_committed_tables_follow_from_committed_scores(tmp_path, name):
     frame = tables.build(
         *(name, scores, results.published(name), benchmark, focus),
         *(results.read_fitted(), rated.rows, results.read_probe("strands")),
+        results.read_probe("origins"),
     )
+    if name == "origins":
+        notes[name] = tables.credited(frame)
     if name in tables.QUALITY:
         notes[name] = tables.not_measured(frame)
     results.write_table(frame, name, tmp_path, notes.get(name, ""))

@@ -116,6 +116,23 @@ def test_the_table_has_the_agreed_columns_and_one_row_a_combination(tmp_path):
         assert not frame.duplicated(["what", "tokens", "heads", "radius", "direction"]).any()
 
 
+def test_methods_of_one_run_stand_beside_each_other_by_size_and_device(tmp_path):
+    fill(tmp_path)
+    lines = [
+        *("scatter-384x256-cpu,,,,forward,250,,", "scatter-1536x1024-cuda,,,,forward,40,,"),
+        *("scatter-worst-384x256-cpu,,,,forward,900,,", "layered-384x256-cpu,,,,forward,750,,"),
+    ]
+    frame = table(tmp_path, synthetic_benchmark(tmp_path, lines)[0])
+    shown = speed.parts(frame, results.published("tableS1"))["One picture by method"]
+    header, _, *body = [[c.strip() for c in line.split("|")[1:-1]] for line in shown.splitlines()]
+    cells = {cell[0]: dict(zip(header, cell, strict=True)) for cell in body}
+    assert header[3:] == ["384x256, cpu", "1536x1024, cuda"]
+    assert cells["Scatter"]["384x256, cpu"] == "0.250"
+    assert cells["Scatter"]["1536x1024, cuda"] == "0.040"
+    assert cells["Scatter in layers"]["384x256, cpu"] == "0.750"
+    assert cells["Scatter in layers"]["1536x1024, cuda"] == ""
+
+
 def test_the_benchmarks_rows_come_first_and_the_methods_medians_last(tmp_path):
     fill(tmp_path)
     rows, _ = synthetic_benchmark(tmp_path)

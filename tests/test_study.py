@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from bokehlib import data, study, tables
-from bokehlib.results import ROOT, published
+from bokehlib.results import ROOT, published, read_stamp
 
 
 def differences(recipe, base=study.FULL, prefix=""):
@@ -157,8 +157,16 @@ def test_whatever_is_scored_is_a_known_method_on_a_known_data_set():
             assert need.dataset in {*study.DATASETS, *data.PUBLISHED}
 
 
+def test_by_the_stamps_all_methods_score_the_benchmark_in_twenty_minutes_of_two_cores():
+    needs = study.ARTEFACTS["tableS2"].scores
+    stamps = [read_stamp(need.dataset, need.method) for need in needs]
+    seconds = [stamp["wall_seconds"] for stamp in stamps if stamp.get("device") == "cpu"]
+    assert sum(seconds) < 20 * 60
+
+
 def test_colours_of_methods_that_share_a_figure_differ():
-    colours = [study.METHODS[name].colour for name in study.EMBEDDED]
+    shown = {need.method for need in study.ARTEFACTS["fig7_robustness"].scores}
+    colours = [study.METHODS[name].colour for name in {*study.EMBEDDED} | shown]
     assert len(set(colours)) == len(colours)
 
 
@@ -187,7 +195,7 @@ def test_pins_are_exact_and_the_same_in_pyproject_and_environment():
 
 def test_tables_and_figures_and_the_plan_load_without_torch():
     modules = "results, figures, tables, study, batch, pictures, methods, data, cli"
-    modules += ", ratings, ratings_figure"
+    modules += ", ratings, ratings_figure, robustness_figure"
     code = (
         f"import sys; import bokehlib; from bokehlib import {modules}; "
         "print([name for name in ('torch', 'diffusers', 'kornia') if name in sys.modules])"

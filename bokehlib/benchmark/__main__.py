@@ -10,14 +10,16 @@ from typing import Any
 import torch
 
 from bokehlib import results
-from bokehlib.benchmark import attention, model
+from bokehlib.benchmark import attention, model, renderers
 from bokehlib.errors import Parser, run_command
 
 PARTS = {
     "attention": attention.rows,
     "model": model.rows,
     "wide": model.wide_rows,
+    "methods": renderers.rows,
 }
+OF_EACH_DEVICE = ("methods",)  # parts that a CPU and a GPU each have a file of
 
 
 def command_line() -> Parser:
@@ -51,6 +53,7 @@ def _measure(out: Path, smoke: bool, parts: Iterable[str]) -> None:
     name = torch.cuda.get_device_name() if device == "cuda" else device
     for part in parts:
         asked: dict[str, Any] = {"smoke": smoke}
+        file = f"{part}-{device}" if part in OF_EACH_DEVICE else part
         rows: list[dict[str, Any]] = []
         start = time.perf_counter()
         for row in PARTS[part](device, smoke, asked):
@@ -60,8 +63,8 @@ def _measure(out: Path, smoke: bool, parts: Iterable[str]) -> None:
             print(f"{seconds:6.1f} s  {'  '.join(values)}", flush=True)
             stamp = results.stamp(asked, 0, "", "", name, seconds)
             # What there is, should the run be cut off; a whole part replaces what stands.
-            results.write_speed(part, rows, stamp, out / "runs" / "benchmark")
-        results.write_speed(part, model.compared(rows), stamp, out)
+            results.write_speed(file, rows, stamp, out / "runs" / "benchmark")
+        results.write_speed(file, model.compared(rows), stamp, out)
 
 
 if __name__ == "__main__":

@@ -30,6 +30,7 @@ from bokehlib.tables.ratings_tables import (
 from bokehlib.tables.ratings_tables import pairs as rating_pairs
 from bokehlib.tables.speed_table import (
     NO_SPEED,
+    PLACES,
     SPEED_COLUMNS,
     SPEED_KEY,
     SPEED_KINDS,
@@ -53,6 +54,7 @@ __all__ = [
     "NO_SPEED",
     "NO_STRANDS",
     "PHYSICS",
+    "PLACES",
     "QUALITY",
     "RATING_KINDS",
     "SPEED_COLUMNS",

@@ -17,6 +17,9 @@ SPEED_PLANNED = (  # measured on an accelerator
     *("plain", "pisa", "pisa-novis", "pisa-reference", "pisa-published", "visibility"),
     *("sdxl-1024x1024", "sdxl-1024x1024-plain", "sdxl-1024x1024-published"),
 )
+PLACES = tuple(  # size and device of a method's row in one run of all
+    f"{size}-{device}" for device in ("cpu", "cuda") for size in ("384x256", "1536x1024")
+)
 SPEED_MADE_BY = ("torch", "triton", "diffusers")  # their versions decide the milliseconds
 NO_SPEED = pd.DataFrame(columns=SPEED_COLUMNS).astype(SPEED_KINDS)
 
