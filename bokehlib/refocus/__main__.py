@@ -1,0 +1,87 @@
+"""`python -m bokehlib.refocus [PHOTO] [--disparity FILE] [--port N] [--no-browser]`.
+
+Serves `notebooks/02_refocus` on this machine alone, as a page without code, through Voilà.
+"""
+
+import socket
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from bokehlib.errors import InputError, Parser, number, run_command
+from bokehlib.results import RESULTS, ROOT, replacing
+
+NOTEBOOK = ROOT / "notebooks" / "02_refocus.ipynb"
+HOST = "127.0.0.1"
+
+
+def prepare(photo: str, disparity: str, root: Path = RESULTS) -> Path:
+    """The notebook with these files as its parameters, in `runs/refocus` of the results.
+
+    Raises:
+        InputError: A file is missing or broken, or there is no map.
+    """
+    import nbformat
+    from papermill.iorw import load_notebook_node
+    from papermill.parameterize import parameterize_notebook
+
+    from bokehlib.refocus import session
+
+    given = {"photo": photo, "disparity": disparity}
+    if photo:
+        session.read(photo, disparity)
+    elif disparity:
+        raise InputError("disparity: found without a photo; accepted: PHOTO --disparity FILE")
+    parameters = {name: str(Path(file).absolute()) for name, file in given.items() if file}
+    notebook = load_notebook_node(str(NOTEBOOK))
+    made = parameterize_notebook(notebook, parameters | {"results": str(root)})
+    path = root / "runs" / "refocus" / NOTEBOOK.name
+    with replacing(path) as temporary:
+        temporary.write_text(nbformat.writes(made), encoding="utf-8")
+    return path
+
+
+def voila(notebook: Path, port: int, browser: bool) -> list[str]:
+    """The command that serves a notebook on this machine."""
+    options = [f"--Voila.ip={HOST}", f"--port={port}", "--VoilaConfiguration.show_tracebacks=False"]
+    shown = [] if browser else ["--no-browser"]
+    return [sys.executable, "-m", "voila", str(notebook), *options, *shown]
+
+
+def free_port() -> int:
+    """A port that nobody listens on now; Voilà itself does not tell which one it was given."""
+    with socket.socket() as taken:
+        taken.bind((HOST, 0))
+        return taken.getsockname()[1]
+
+
+def command_line() -> Parser:
+    """The options of the command line."""
+    parser = Parser(prog="bokehlib.refocus", allow_abbrev=False)
+    parser.add_argument("photo", metavar="PHOTO", nargs="?", default="")
+    parser.add_argument("--disparity", metavar="FILE", default="", help="or PHOTO has one in it")
+    parser.add_argument("--port", metavar="N", default="0", help="any that is free by default")
+    parser.add_argument("--no-browser", action="store_true", help="only say the address")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Serve until Ctrl-C.
+
+    Raises:
+        InputError: Whatever is wrong with arguments or files, or Voilà is not installed.
+    """
+    asked = command_line().parse_args(argv)
+    accepted = "a whole number from 0 to 65535, 0 for any that is free"
+    port = number(asked.port, "--port", accepted, low=0, high=65535)
+    if port != int(port):
+        raise InputError(f"--port: found {asked.port!r}; accepted: {accepted}")
+    port = int(port) or free_port()
+    notebook = prepare(asked.photo, asked.disparity)
+    print(f"http://{HOST}:{port}/ (Ctrl-C ends it)", flush=True)
+    return subprocess.run(voila(notebook, port, not asked.no_browser), check=False).returncode
+
+
+if __name__ == "__main__":
+    raise SystemExit(run_command(main))
