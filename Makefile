@@ -2,13 +2,17 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: study test
+.PHONY: study test html
 
 study: .venv/installed
 	$(BIN)/python -m bokehlib study
 
 test: .venv/installed
 	$(BIN)/python -m pytest
+
+# The executed notebooks as web pages, in results/runs/html.
+html: .venv/installed
+	$(BIN)/python -m bokehlib.webpages
 
 .venv/installed: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

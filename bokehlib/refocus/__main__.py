@@ -3,8 +3,8 @@
 Serves `notebooks/02_refocus` on this machine alone, as a page without code, through Voilà.
 """
 
+import os
 import socket
-import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -66,8 +66,8 @@ def command_line() -> Parser:
     return parser
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Serve until Ctrl-C.
+def main(argv: Sequence[str] | None = None) -> None:
+    """Serve until Ctrl-C: this process becomes the server.
 
     Raises:
         InputError: Whatever is wrong with arguments or files, or Voilà is not installed.
@@ -80,7 +80,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     port = int(port) or free_port()
     notebook = prepare(asked.photo, asked.disparity)
     print(f"http://{HOST}:{port}/ (Ctrl-C ends it)", flush=True)
-    return subprocess.run(voila(notebook, port, not asked.no_browser), check=False).returncode
+    command = voila(notebook, port, not asked.no_browser)
+    os.execv(command[0], command)  # what was loaded to check the files is not kept
 
 
 if __name__ == "__main__":

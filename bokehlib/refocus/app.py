@@ -82,8 +82,8 @@ class App:
 
         ready = [name for name in session.METHODS if not methods.lacks(name)]
         picture = {"format": "jpeg", "layout": _WIDE}
-        self.picture = ipywidgets.Image(**picture, tooltip="click on what is to be sharp")
-        self.map = ipywidgets.Image(**picture, tooltip="disparity; what is sharp is in colour")
+        self.picture = ipywidgets.Image(**picture)
+        self.map = ipywidgets.Image(**picture)
         self.picture.add_class("refocused")
         self.focus = slider("focus", focus, 1.0, 0.001)
         self.aperture = slider("aperture, px", APERTURE * longer, WIDEST * longer, 0.5)
@@ -100,7 +100,7 @@ class App:
         left = ipywidgets.VBox([self.picture, self.said], layout={"flex": "2 1 24em"})
         lens = [self.map, self.focus, self.aperture, self.spread]
         controls = [*lens, self.method, self.shown, row, self.command]
-        right = ipywidgets.VBox(controls, layout={"flex": "1 1 24em"})
+        right = ipywidgets.VBox(controls, layout={"flex": "1 1 24em", "padding": "0 0 0 1em"})
         self.box = ipywidgets.HBox([left, right], layout={"flex_flow": "row wrap"})
 
     def _connect(self) -> None:

@@ -79,7 +79,8 @@ def read(photo: str | Path, disparity: str | Path = "") -> Photo:
         except InputError as error:
             found = f"none given and none in {photo}"
             raise InputError(f"disparity: found {found}; accepted: {depthmaps.ACCEPTED}") from error
-    values = images.match_size(depth.disparity, *image.shape[:2], argument="disparity")
+    height, width = image.shape[:2]
+    values = images.match_size(depth.disparity, height, width, "disparity")
     return Photo(image.clip(max=1), values, depth.source)
 
 
