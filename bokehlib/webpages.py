@@ -29,6 +29,7 @@ _PLAIN = {  # TeX that matplotlib does not know -> what it does
     r"\\[lr]Vert(?![a-zA-Z])": r"\\Vert ",
     r"\\bigl(?![a-zA-Z])|\\bigr(?![a-zA-Z])": "",
     r"\\([lg])e(?![a-zA-Z])": r"\\\1eq",
+    r"\\mathcal ([A-Z])": r"\\mathcal{\1}",
 }
 _STYLE = "font: 16px/1.5 sans-serif; max-width: 50em; margin: 2em auto; padding: 0 1em"
 
