@@ -2,7 +2,10 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: study test html
+.PHONY: install study test html
+
+# The environment alone: enough to render.
+install: .venv/installed
 
 study: .venv/installed
 	$(BIN)/python -m bokehlib study

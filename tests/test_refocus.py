@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from bokehlib import images
+from bokehlib import estimate, images
+from bokehlib.depthmaps import DepthMap
 from bokehlib.errors import InputError
 from bokehlib.photographs import Photo
 from bokehlib.refocus import __main__ as page
@@ -151,6 +152,19 @@ def test_the_page_is_the_notebook_with_the_files_as_its_parameters(tmp_path, mon
         page.prepare("photo.png", "", tmp_path)
     with pytest.raises(InputError, match="without a photo"):
         page.prepare("", "map.png", tmp_path)
+
+
+def test_the_map_of_the_page_can_be_estimated(tmp_path, monkeypatch):
+    images.write_image(tmp_path / "photo.png", photo().image)
+    found = DepthMap(photo().disparity, "a network")
+    monkeypatch.setattr(estimate, "check", lambda download: None)
+    monkeypatch.setattr(estimate, "estimate", lambda *_: found)
+    path = page.estimated(str(tmp_path / "photo.png"), False, tmp_path)
+    assert images.read_disparity(path) == pytest.approx(photo().disparity, abs=1e-4)
+    with pytest.raises(InputError, match="without a photo"):
+        page.estimated("", False, tmp_path)
+    with pytest.raises(InputError, match=r"^--download: found alone"):
+        page.main(["--download"])
 
 
 @pytest.mark.parametrize("port", ["-1", "65536", "80.5", "http"])

@@ -1,4 +1,4 @@
-"""`python -m bokehlib.refocus [PHOTO] [--disparity FILE] [--port N] [--no-browser]`.
+"""`python -m bokehlib.refocus [PHOTO] [--disparity FILE | --estimate-disparity] ...`.
 
 Serves `notebooks/02_refocus` on this machine alone, as a page without code, through Voilà.
 """
@@ -42,6 +42,26 @@ def prepare(photo: str, disparity: str, root: Path = RESULTS) -> Path:
     return path
 
 
+def estimated(photo: str, download: bool, root: Path = RESULTS) -> Path:
+    """The map that a depth network makes of a photo, a file in `runs/refocus` of the results.
+
+    Raises:
+        InputError: There is no photo, or no network at hand.
+    """
+    from bokehlib import estimate, images, methods, photofiles
+
+    if not photo:
+        raise InputError(f"{estimate.ARGUMENT}: found without a photo; accepted: with PHOTO")
+    estimate.check(download=download)
+    image = photofiles.read(photo, "photo").image
+    device = methods.resolve_device("auto")
+    depth = estimate.estimate(image, estimate.MODEL, device, download)
+    path = root / "runs" / "refocus" / "disparity.png"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    images.write_disparity(path, depth.disparity)
+    return path
+
+
 def voila(notebook: Path, port: int, browser: bool) -> list[str]:
     """The command that serves a notebook on this machine."""
     options = [f"--Voila.ip={HOST}", f"--port={port}", "--VoilaConfiguration.show_tracebacks=False"]
@@ -60,7 +80,10 @@ def command_line() -> Parser:
     """The options of the command line."""
     parser = Parser(prog="bokehlib.refocus", allow_abbrev=False)
     parser.add_argument("photo", metavar="PHOTO", nargs="?", default="")
-    parser.add_argument("--disparity", metavar="FILE", default="", help="or PHOTO has one in it")
+    depth = parser.add_mutually_exclusive_group()
+    depth.add_argument("--disparity", metavar="FILE", default="", help="or PHOTO has one in it")
+    depth.add_argument("--estimate-disparity", action="store_true", help="by a depth network")
+    parser.add_argument("--download", action="store_true", help="fetch it if it is not here")
     parser.add_argument("--port", metavar="N", default="0", help="any that is free by default")
     parser.add_argument("--no-browser", action="store_true", help="only say the address")
     return parser
@@ -78,7 +101,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     if port != int(port):
         raise InputError(f"--port: found {asked.port!r}; accepted: {accepted}")
     port = int(port) or free_port()
-    notebook = prepare(asked.photo, asked.disparity)
+    disparity = asked.disparity
+    if asked.estimate_disparity:
+        disparity = str(estimated(asked.photo, asked.download))
+    elif asked.download:
+        raise InputError("--download: found alone; accepted: with --estimate-disparity")
+    notebook = prepare(asked.photo, disparity)
     print(f"http://{HOST}:{port}/ (Ctrl-C ends it)", flush=True)
     command = voila(notebook, port, not asked.no_browser)
     os.execv(command[0], command)  # what was loaded to check the files is not kept
