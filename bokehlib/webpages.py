@@ -37,18 +37,22 @@ _STYLE = "font: 16px/1.5 sans-serif; max-width: 50em; margin: 2em auto; padding:
 # --- Formulas --------------------------------------------------------------------------------
 
 
-def formula(tex: str) -> bytes | None:
-    """A TeX formula as SVG, drawn by matplotlib; None if it knows no such formula."""
+def formula(tex: str) -> tuple[bytes, float] | None:
+    """A TeX formula drawn by matplotlib; None if it knows no such formula.
+
+    Returns:
+        SVG, and how far it reaches below its line in pt.
+    """
     from matplotlib import mathtext
 
     for known, plain in _PLAIN.items():
         tex = re.sub(known, plain, tex)
     drawn = io.BytesIO()
     try:
-        mathtext.math_to_image(f"${' '.join(tex.split())}$", drawn, format="svg")
+        deep = mathtext.math_to_image(f"${' '.join(tex.split())}$", drawn, dpi=72, format="svg")
     except ValueError:
         return None
-    return drawn.getvalue()
+    return drawn.getvalue(), deep
 
 
 def drawn(text: str) -> str:
@@ -56,11 +60,12 @@ def drawn(text: str) -> str:
 
     def picture(found: re.Match) -> str:
         tex = " ".join((found[1] or found[2]).split())
-        svg = formula(tex)
-        if svg is None:
+        made = formula(tex.replace(r"\frac", r"\dfrac") if found[1] else tex)
+        if made is None:
             return f"<code>{html.escape(tex)}</code>"
-        data = base64.b64encode(svg).decode()
-        style = "display: block; margin: 1em auto" if found[1] else "vertical-align: middle"
+        data = base64.b64encode(made[0]).decode()
+        inline = f"vertical-align: {-made[1]:.1f}pt"
+        style = "display: block; margin: 1em auto" if found[1] else inline
         alt = html.escape(tex, quote=True)
         return f'<img alt="{alt}" style="{style}" src="data:image/svg+xml;base64,{data}">'
 
