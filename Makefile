@@ -2,13 +2,20 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: study test
+.PHONY: install study test html
+
+# The environment alone: enough to render.
+install: .venv/installed
 
 study: .venv/installed
 	$(BIN)/python -m bokehlib study
 
 test: .venv/installed
 	$(BIN)/python -m pytest
+
+# The executed notebooks as web pages, in results/runs/html.
+html: .venv/installed
+	$(BIN)/python -m bokehlib.webpages
 
 .venv/installed: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

@@ -52,6 +52,24 @@ def _stands(executed: Path) -> bool:
     return bool(found.get("end_time")) and not found.get("exception")
 
 
+def _place(notebook: str, root: Path, parameters: dict[str, Any]) -> Path:
+    """Where the run of a notebook as it is now is kept."""
+    source = (NOTEBOOKS / f"{notebook}.ipynb").read_text(encoding="utf-8")
+    key = hashlib.sha256((source + json.dumps(parameters, sort_keys=True)).encode())
+    return root / "runs" / notebook / f"{key.hexdigest()[:16]}.ipynb"
+
+
+def standing(notebook: str, root: Path = RESULTS) -> dict[Path, dict[str, Any]]:
+    """The kept runs of a notebook as it is now, and the parameters of each."""
+    found = {}
+    for path in sorted((root / "runs" / notebook).glob("*.ipynb")):
+        if _stands(path):
+            metadata = json.loads(path.read_text(encoding="utf-8"))["metadata"]["papermill"]
+            if _place(notebook, root, parameters := metadata["parameters"]) == path:
+                found[path] = parameters
+    return found
+
+
 def run(notebook: str, root: Path = RESULTS, fresh: bool = False, **parameters: Any) -> Path:
     """Execute a notebook of `notebooks/` with parameters, unless the same run stands.
 
@@ -79,9 +97,7 @@ def run(notebook: str, root: Path = RESULTS, fresh: bool = False, **parameters: 
             f"{notebook} has no parameter {', '.join(sorted(unknown))}; "
             f"known: {', '.join(sorted(known_names))}"
         )
-    text = source.read_text(encoding="utf-8") + json.dumps(parameters, sort_keys=True)
-    key = hashlib.sha256(text.encode()).hexdigest()[:16]
-    target = root / "runs" / notebook / f"{key}.ipynb"
+    target = _place(notebook, root, parameters)
     if _stands(target) and not fresh:
         return target
     failed = target.with_suffix(".failed.ipynb")
