@@ -30,7 +30,7 @@ class Widths:
 
 
 PAPER = Widths()
-MINI = Widths((16, 24, 32, 40, 48), (8, 16, 24, 32, 40), 1, 8, 4, nn.Identity)
+MINI = Widths((16, 24, 32, 48, 64), (8, 16, 24, 32, 48), 1, 8, 4, nn.Identity)
 
 
 def normalised(image: Tensor) -> Tensor:
