@@ -3,7 +3,7 @@
 An adapter file holds the trained tensors as fp16 and, as metadata, the recipe itself. A smaller
 file does nearly as well:
 
-python -m bokehlib.adapters results/runs/mini/adapter.safetensors --rank 9 --out FILE
+python -m bokehlib.adapters results/runs/mini/adapter.safetensors --rank 8 --out FILE
 """
 
 from dataclasses import asdict, dataclass, replace
