@@ -3,6 +3,7 @@
 import hashlib
 import os
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 from pkgutil import resolve_name
@@ -102,10 +103,15 @@ def weights_hash(name: str) -> str:
 
 
 def files_hash(paths: Iterable[Path]) -> str:
-    """SHA-256 over files one after the other, read in pieces: some are larger than the memory."""
+    """SHA-256 over files one after the other."""
+    return _hash_of(*((path, path.stat().st_mtime_ns, path.stat().st_size) for path in paths))
+
+
+@lru_cache(maxsize=256)  # many methods share a base; a file that changes has another time or size
+def _hash_of(*files: tuple[Path, int, int]) -> str:
     digest = hashlib.sha256()
-    for path in paths:
-        with path.open("rb") as file:
+    for path, *_ in files:
+        with path.open("rb") as file:  # in pieces: some are larger than the memory
             while piece := file.read(2**24):
                 digest.update(piece)
     return digest.hexdigest()

@@ -24,7 +24,7 @@ from bokehlib.losses import BokehLoss, discrimination
 from bokehlib.optics import Lens
 from bokehlib.pipeline import BokehPipeline
 from bokehlib.profiles import PROFILES
-from bokehlib.study import RECIPES, TRAININGS, Recipe
+from bokehlib.study import RECIPES, TRAINABLE, Recipe
 from bokehlib.synthesis import Batch, Synthesiser, training_cutouts
 from bokehlib.weightfiles import need_weights
 
@@ -277,11 +277,10 @@ def _whole_number(least: int) -> Callable[[str], int]:
 
 
 def _recipe(name: str) -> Recipe:
-    known = RECIPES | TRAININGS
-    if name not in known:
+    if name not in TRAINABLE:
         accepted = f"{', '.join(sorted(RECIPES))}, or one of study.TRAININGS"
         raise argparse.ArgumentTypeError(f"found {name!r}; accepted: {accepted}")
-    return known[name]
+    return TRAINABLE[name]
 
 
 def add_run_options(parser: argparse.ArgumentParser, whose: str) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from snakemake.cli import parse_args
 
 import bokehlib
 from bokehlib import (
@@ -28,6 +29,7 @@ from bokehlib import (
     study,
     train_refiner,
     training,
+    workflow,
 )
 from bokehlib.benchmark import __main__ as benchmark
 from bokehlib.benchmark import agreement
@@ -127,6 +129,10 @@ def test_every_command_is_one_that_the_program_accepts(page):
             assert re.search(rf"^{words[1]}:", makefile, re.MULTILINE), line
         elif words[0] in ("cp", "mkdir"):
             assert all("results/runs/" in place for place in words[1:] if place[0] != "-")
+        elif words[0] == ".venv/bin/snakemake":
+            _, asked = parse_args(words[1:])
+            assert set(asked.targets) <= set(study.ARTEFACTS), line
+            assert set(asked.config or {}) <= set(workflow.OPTIONS), line
         elif words[2] in PROGRAMS:
             PROGRAMS[words[2]]().parse_args(words[3:])
         else:

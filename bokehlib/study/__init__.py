@@ -52,11 +52,14 @@ from bokehlib.study.recipes import (
     LossWeights,
     Pisa,
     Recipe,
+    recipe_from,
 )
 from bokehlib.study.trainings import (
+    ADAPTERS,
     SEEDS,
     SEVERAL,
     TABLE_STEPS,
+    TRAINABLE,
     TRAINING,
     TRAININGS,
     on_mini,
@@ -66,6 +69,7 @@ from bokehlib.study.trainings import (
 __all__ = [
     "ABLATIONS",
     "ABLATION_LABELS",
+    "ADAPTERS",
     "ARTEFACTS",
     "AS_PUBLISHED",
     "BEYOND",
@@ -95,6 +99,7 @@ __all__ = [
     "STRAND_ERRORS",
     "SWEEP_RADII",
     "TABLE_STEPS",
+    "TRAINABLE",
     "TRAINING",
     "TRAININGS",
     "Artefact",
@@ -108,5 +113,6 @@ __all__ = [
     "Scores",
     "method",
     "on_mini",
+    "recipe_from",
     "trained_name",
 ]
