@@ -9,6 +9,7 @@ from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any
 
+from bokehlib import sharing
 from bokehlib.errors import InputError
 from bokehlib.study import METHODS, Method, method
 from bokehlib.weightfiles import LAMA, find_weights, painter
@@ -144,10 +145,10 @@ def resolve_device(device: str) -> str:
     import torch
 
     if device == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
+        return sharing.own_gpu() if torch.cuda.is_available() else "cpu"
     kind = device.partition(":")[0]
     if kind not in DEVICES:
         raise InputError(f"device: found {device!r}; accepted: {', '.join(DEVICES)}")
     if kind == "cuda" and not torch.cuda.is_available():
         raise InputError("device: found no CUDA GPU for 'cuda'; accepted: auto, cpu")
-    return device
+    return sharing.own_gpu() if device == "cuda" else device

@@ -1,22 +1,55 @@
-"""The command `render`: one picture, or a series of them."""
+"""The command `render`: one picture, a series of them, or a folder of photos."""
 
 import argparse
 import json
+import sys
 from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from bokehlib import images, lenses, methods, photofiles, series
+from bokehlib import images, lenses, methods, photofiles, series, sharing
+from bokehlib.errors import InputError
+from bokehlib.render_folder import of_folder
 from bokehlib.render_options import Job, check
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Render, and print one line of JSON.
+    """Render, and print one line of JSON, for a folder one a photo.
+
+    Photos of a folder that cannot be rendered are named on stderr, and the others are rendered.
+    Several processes share a folder; the first of them prints.
+
+    Returns:
+        The exit code: 2 if a photo of a folder could not be rendered.
 
     Raises:
         InputError: Whatever is wrong with arguments or files.
     """
+    if not Path(arguments.image).is_dir():
+        print(json.dumps(_one(arguments)))
+        return 0
+    made = sharing.spread(of_folder(arguments), _of_folder)
+    if sharing.is_main():
+        for report in made:
+            if "error" not in report:
+                print(json.dumps(report))
+        for complaint in dict.fromkeys(r["error"] for r in made if "error" in r):
+            print(complaint, file=sys.stderr)
+    return 2 if any("error" in report for report in made) else 0
+
+
+def _of_folder(arguments: argparse.Namespace) -> dict[str, Any]:
+    """What was reported of one photo, or the "error" in a line."""
+    try:
+        return {"image": Path(arguments.image).name} | _one(arguments)
+    except InputError as error:
+        return {"error": " ".join(str(error).split())}
+
+
+def _one(arguments: argparse.Namespace) -> dict[str, Any]:
     job = check(arguments)
     if arguments.save_disparity:
         images.write_disparity(
@@ -36,8 +69,7 @@ def run(arguments: argparse.Namespace) -> int:
         report["focus_range"] = [round(reach, 6) for reach in job.spread]
     if job.clipped:
         report["clipped_pixels"] = job.clipped
-    print(json.dumps(report))
-    return 0
+    return report
 
 
 def _series(job: Job) -> dict[str, Any]:
@@ -68,6 +100,11 @@ def _series(job: Job) -> dict[str, Any]:
     }
 
 
+@lru_cache(maxsize=1)  # photos of a folder share it
+def _loaded(method: str, device: str) -> Callable[..., Any]:
+    return methods.load(method, device=device)
+
+
 def _renderer(job: Job) -> Callable[[series.Frame], tuple[np.ndarray, float]]:
     """A frame to its picture (H, W, 3) and the seconds that took."""
     import torch
@@ -75,7 +112,7 @@ def _renderer(job: Job) -> Callable[[series.Frame], tuple[np.ndarray, float]]:
     from bokehlib.evaluation import timed
     from bokehlib.optics import Lens
 
-    renderer = methods.load(job.method, device=job.device)
+    renderer = _loaded(job.method, job.device)
     device = methods.resolve_device(job.device)
     white = max(float(job.photo.image.max()), 1.0)  # brightest of the photo, as a level
     image = torch.from_numpy(job.photo.image / np.float32(white)).permute(2, 0, 1)[None].to(device)
