@@ -12,6 +12,7 @@ from bokehlib.study.artefacts import (
     Artefact,
     Scores,
 )
+from bokehlib.study.foregrounds import FOREGROUND_NEGATIVE, FOREGROUND_PROMPTS
 from bokehlib.study.latents import (
     EMBEDDED_LATENT,
     LATENT_RECIPE,
@@ -78,6 +79,8 @@ __all__ = [
     "EMBEDDED_LATENT",
     "FOCUS_APERTURE",
     "FOCUS_REGIONS",
+    "FOREGROUND_NEGATIVE",
+    "FOREGROUND_PROMPTS",
     "FROM_THE_PRIOR",
     "FULL",
     "LATENTS",
