@@ -6,6 +6,7 @@ Written from the paper and from the names and shapes of the published files.
 """
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from diffusers import DPMSolverMultistepScheduler
@@ -22,6 +23,7 @@ from bokehlib.adapters import Report
 from bokehlib.errors import InputError
 
 CHANNELS = (32, 32, 64, 128, 256, 512, 512)  # of the published decoder, from full size down
+UP = 3  # layers of a level on the way up, one more than down
 ATTENDED = 3  # of its levels, the coarsest, have attention
 JOINED = 3  # the level, 1/8 of the side, where the latent comes in
 GUIDANCE, STEPS = 7.0, 25  # of the published demonstration
@@ -45,14 +47,14 @@ class TransparentDecoder(nn.Module):
         """
         super().__init__()
         levels, last = len(channels), channels[-1]
-        plain = {"temb_channels": None, "resnet_eps": 1e-5, "resnet_groups": groups}
+        plain: dict[str, Any] = {"temb_channels": None, "resnet_eps": 1e-5, "resnet_groups": groups}
         self.conv_in = nn.Conv2d(3, channels[0], 3, padding=1)
         self.latent_conv_in = nn.Conv2d(4, channels[JOINED - 1], 1)
         self.down_blocks, self.up_blocks = nn.ModuleList(), nn.ModuleList()
         for level, (before, after) in enumerate(
             zip((channels[0], *channels), channels, strict=False)
         ):
-            size = plain | {"in_channels": before, "out_channels": after, "num_layers": 2}
+            size = plain | {"in_channels": before, "out_channels": after, "num_layers": UP - 1}
             if level < levels - ATTENDED:
                 self.down_blocks.append(DownBlock2D(**size))
             else:
@@ -61,7 +63,7 @@ class TransparentDecoder(nn.Module):
                 self.down_blocks.append(AttnDownBlock2D(**size))
         self.mid_block = UNetMidBlock2D(last, attention_head_dim=head, **plain)
         for level in reversed(range(levels)):
-            size = plain | {"num_layers": 3, "out_channels": channels[level]}
+            size = plain | {"num_layers": UP, "out_channels": channels[level]}
             size["prev_output_channel"] = channels[min(level + 1, levels - 1)]
             size["in_channels"] = channels[max(level - 1, 0)]
             if level < levels - ATTENDED:
@@ -80,8 +82,7 @@ class TransparentDecoder(nn.Module):
             skipped += kept
         x = self.mid_block(x)
         for block in self.up_blocks:
-            count = len(block.resnets)
-            skipped, own = skipped[:-count], skipped[-count:]
+            skipped, own = skipped[:-UP], skipped[-UP:]
             x = block(x, own, temb=None)
         return self.conv_out(nn.functional.silu(self.conv_norm_out(x)))
 
@@ -141,7 +142,7 @@ def add_offsets(unet: nn.Module, offsets: Mapping[str, Tensor]) -> Report:
             raise InputError(f"attention offsets: {name} is {found}; accepted: {accepted}")
     with torch.no_grad():
         for name in used:
-            own[name] += offsets[name].to(own[name])
+            own[name].add_(offsets[name].to(own[name]))
     return Report(used, left_over=tuple(sorted(offsets.keys() - own.keys())))
 
 

@@ -15,6 +15,7 @@ from bokehlib.study import METHODS, Method, method
 from bokehlib.weightfiles import LAMA, find_weights, painter
 
 DEVICES = ("auto", "cpu", "cuda")
+SDXL = "bokehdiff-sdxl"
 
 __all__ = ["DEVICES", "find_weights", "lacks", "load", "phrase", "ready", "weights_hash"]
 
@@ -39,6 +40,27 @@ def load(name: str, device: str = "auto", **options: Any) -> Callable[..., Any]:
     if missing:
         raise InputError(f"method: found {name}, {missing}; accepted: {', '.join(ready())}")
     return resolve_name(method(name).loader)(name, device=resolve_device(device), **options)
+
+
+def at_scale(method: str, profile: str, smoke: bool) -> tuple[str, dict[str, Any], str]:
+    """What a worker notebook measures.
+
+    Args:
+        method: One of `study.METHODS`.
+        profile: "mini" for that method, "sdxl" for `SDXL` in its place.
+        smoke: Then the latter has tiny random components, for which no weights are needed.
+
+    Returns:
+        The method's name, options of `load`, and `weights_hash`, "random" for such components.
+
+    Raises:
+        InputError: Unknown profile or name, or weights are missing.
+    """
+    if profile not in ("mini", "sdxl"):
+        raise InputError(f"profile: found {profile!r}; accepted: mini, sdxl")
+    if profile == "mini":
+        return method, {}, weights_hash(method)
+    return (SDXL, {"tiny": True}, "random") if smoke else (SDXL, {}, weights_hash(SDXL))
 
 
 def lacks(name: str) -> str:

@@ -42,10 +42,14 @@ def of_folder(arguments: argparse.Namespace) -> list[argparse.Namespace]:
         maps = [_map_in(Path(arguments.disparity), photo) for photo in photos]
     out.mkdir(parents=True, exist_ok=True)
     own = []
-    for photo, found in zip(photos, maps, strict=True):
+    for photo, one_map in zip(photos, maps, strict=True):
         suffix = ".exr" if photo.suffix.lower() == ".exr" else ".png"
-        names = {"image": str(photo), "disparity": found, "out": str(out / f"{photo.stem}{suffix}")}
-        own.append(argparse.Namespace(**vars(arguments) | names))
+        instead = {
+            "image": str(photo),
+            "disparity": one_map,
+            "out": str(out / f"{photo.stem}{suffix}"),
+        }
+        own.append(argparse.Namespace(**vars(arguments) | instead))
     return own
 
 

@@ -15,6 +15,8 @@ from bokehlib.errors import InputError
 from bokehlib.render_folder import of_folder
 from bokehlib.render_options import Job, check
 
+Load = Callable[..., Callable[..., Any]]  # `methods.load`
+
 
 def run(arguments: argparse.Namespace) -> int:
     """Render, and print one line of JSON, for a folder one a photo.
@@ -28,10 +30,11 @@ def run(arguments: argparse.Namespace) -> int:
     Raises:
         InputError: Whatever is wrong with arguments or files.
     """
+    load = lru_cache(maxsize=1)(methods.load)  # photos of a folder share it
     if not Path(arguments.image).is_dir():
-        print(json.dumps(_one(arguments)))
+        print(json.dumps(_one(arguments, load)))
         return 0
-    made = sharing.spread(of_folder(arguments), _of_folder)
+    made = sharing.spread(of_folder(arguments), lambda photo: _of_folder(photo, load))
     if sharing.is_main():
         for report in made:
             if "error" not in report:
@@ -41,15 +44,15 @@ def run(arguments: argparse.Namespace) -> int:
     return 2 if any("error" in report for report in made) else 0
 
 
-def _of_folder(arguments: argparse.Namespace) -> dict[str, Any]:
+def _of_folder(arguments: argparse.Namespace, load: Load) -> dict[str, Any]:
     """What was reported of one photo, or the "error" in a line."""
     try:
-        return {"image": Path(arguments.image).name} | _one(arguments)
+        return {"image": Path(arguments.image).name} | _one(arguments, load)
     except InputError as error:
         return {"error": " ".join(str(error).split())}
 
 
-def _one(arguments: argparse.Namespace) -> dict[str, Any]:
+def _one(arguments: argparse.Namespace, load: Load) -> dict[str, Any]:
     job = check(arguments)
     if arguments.save_disparity:
         images.write_disparity(
@@ -59,9 +62,9 @@ def _one(arguments: argparse.Namespace) -> dict[str, Any]:
     first = job.frames[0]
     report: dict[str, Any] = {"method": job.method, "width": width, "height": height}
     if job.is_series:
-        report |= _series(job)
+        report |= _series(job, load)
     else:
-        picture, seconds = _renderer(job)(first)
+        picture, seconds = _renderer(job, load)(first)
         photofiles.write(job.out, picture, job.photo.bits, job.photo.icc)
         report |= {"focus_disparity": round(first.focus, 6), "aperture": first.aperture}
         report["seconds"] = round(seconds, 3)
@@ -72,11 +75,11 @@ def _one(arguments: argparse.Namespace) -> dict[str, Any]:
     return report
 
 
-def _series(job: Job) -> dict[str, Any]:
+def _series(job: Job, load: Load) -> dict[str, Any]:
     seconds: list[float] = []
 
-    def load() -> Callable[[series.Frame], np.ndarray]:
-        render = _renderer(job)
+    def begin() -> Callable[[series.Frame], np.ndarray]:
+        render = _renderer(job, load)
 
         def picture(frame: series.Frame) -> np.ndarray:
             made, spent = render(frame)
@@ -88,7 +91,7 @@ def _series(job: Job) -> dict[str, Any]:
     settings: dict[str, Any] = {"method": job.method, "weights": methods.weights_hash(job.method)}
     settings |= {"seed": job.seed, "spread": job.spread, "bits": job.photo.bits}
     name = series.key(job.photo, job.depth.disparity, settings)
-    rendered = series.make(load, job.frames, job.out, name, job.photo.bits, job.photo.icc)
+    rendered = series.make(begin, job.frames, job.out, name, job.photo.bits, job.photo.icc)
     folder, sheet = series.places(job.out)
     return {
         "focus_disparity": [round(frame.focus, 6) for frame in job.frames],
@@ -100,19 +103,14 @@ def _series(job: Job) -> dict[str, Any]:
     }
 
 
-@lru_cache(maxsize=1)  # photos of a folder share it
-def _loaded(method: str, device: str) -> Callable[..., Any]:
-    return methods.load(method, device=device)
-
-
-def _renderer(job: Job) -> Callable[[series.Frame], tuple[np.ndarray, float]]:
+def _renderer(job: Job, load: Load) -> Callable[[series.Frame], tuple[np.ndarray, float]]:
     """A frame to its picture (H, W, 3) and the seconds that took."""
     import torch
 
     from bokehlib.evaluation import timed
     from bokehlib.optics import Lens
 
-    renderer = _loaded(job.method, job.device)
+    renderer = load(job.method, device=job.device)
     device = methods.resolve_device(job.device)
     white = max(float(job.photo.image.max()), 1.0)  # brightest of the photo, as a level
     image = torch.from_numpy(job.photo.image / np.float32(white)).permute(2, 0, 1)[None].to(device)

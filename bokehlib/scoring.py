@@ -33,7 +33,7 @@ def score(
     """
     import bokehlib
     from bokehlib import aperture, evaluation
-    from bokehlib.datasets import load_dataset
+    from bokehlib.datasets import PublishedSet, load_dataset
     from bokehlib.metrics import Measure
 
     start, root = time.perf_counter(), resolve(results, smoke)
@@ -45,7 +45,7 @@ def score(
     more: dict[str, Any] = {}
     if part == "exact":
         fitted = {}
-        if dataset in data.PUBLISHED:
+        if isinstance(samples, PublishedSet) and dataset in data.PUBLISHED:
             fitted = aperture.choose(render, samples, asked, weights, device, root)
             faults = [f.replace(f"{data.find_published(dataset)}/", "") for f in samples.faults]
             more = {"fitted": fitted, "left_out": samples.left_out, "faults": faults}

@@ -9,7 +9,8 @@ from typing import TypeVar
 
 from bokehlib.errors import InputError
 
-Item, Made = TypeVar("Item"), TypeVar("Made")
+Item = TypeVar("Item")
+Made = TypeVar("Made")
 
 
 def processes() -> int:
