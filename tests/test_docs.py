@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from snakemake.cli import parse_args
 
 import bokehlib
 from bokehlib import (
@@ -24,10 +25,12 @@ from bokehlib import (
     prior,
     readme,
     rivals,
+    scoring,
     series,
     study,
     train_refiner,
     training,
+    workflow,
 )
 from bokehlib.benchmark import __main__ as benchmark
 from bokehlib.benchmark import agreement
@@ -55,6 +58,7 @@ PROGRAMS = {
     "bokehlib.pathtracing": pathtracing.command_line,
     "bokehlib.refocus": refocus.command_line,
     "bokehlib.rivals": rivals.command_line,
+    "bokehlib.scoring": scoring.command_line,
     "bokehlib.train_refiner": train_refiner.command_line,
     "bokehlib.training": training.command_line,
 }
@@ -127,6 +131,10 @@ def test_every_command_is_one_that_the_program_accepts(page):
             assert re.search(rf"^{words[1]}:", makefile, re.MULTILINE), line
         elif words[0] in ("cp", "mkdir"):
             assert all("results/runs/" in place for place in words[1:] if place[0] != "-")
+        elif words[0] == ".venv/bin/snakemake":
+            _, asked = parse_args(words[1:])
+            assert set(asked.targets) <= set(study.ARTEFACTS), line
+            assert {word.split("=")[0] for word in asked.config or []} <= {*workflow.OPTIONS}, line
         elif words[2] in PROGRAMS:
             PROGRAMS[words[2]]().parse_args(words[3:])
         else:
