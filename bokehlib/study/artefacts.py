@@ -55,8 +55,9 @@ _DISTURBED_SCORES = tuple(
 _RETRAINED_SCORES = tuple(
     Scores("synbokeh-mini", m, perturbed=True, optional=True) for m in RETRAINED
 )
+TRACED = ("scatter", "layered", "bokehdiff-mini")  # at wrong disparities of the path-traced scenes
 _RENDERED_SCORES = tuple(
-    Scores("rendered", m, perturbed=m != "input", optional=m not in EMBEDDED) for m in METHODS
+    Scores("rendered", m, perturbed=m in TRACED) for m in (*EMBEDDED, "drbokeh")
 )
 _STRIP = "46_picture_strips"
 
@@ -88,9 +89,9 @@ ARTEFACTS = {
     "tableS2_rendered": Artefact(
         "40_quality_tables", {"table": "tableS2_rendered"}, _RENDERED_SCORES
     ),
-    "strands": Artefact("53_strands", probes={"strands": tuple(METHODS)}),
+    "strands": Artefact("53_strands", probes={"strands": TRACED}),
     "in_focus": Artefact("49_in_focus", probes={"focus": EMBEDDED}),
-    "origins": Artefact("54_origins", probes={"origins": COMPARED}),
+    "origins": Artefact("55_origins", probes={"origins": COMPARED}),
     "fig6_focal_stack": _strip("fig6_focal_stack"),
     "table1_quality": Artefact(
         "40_quality_tables",
