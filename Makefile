@@ -21,5 +21,5 @@ html: .venv/installed
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "Python 3.11 or later is needed; found $$($(PYTHON) --version 2>&1); set PYTHON=python3.11" >&2; exit 2; }
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[study,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[study,workflow,dev]'
 	@touch $@

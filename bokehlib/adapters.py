@@ -17,7 +17,7 @@ from bokehlib import tensorfiles
 from bokehlib.assembly import BEYOND_THE_PAPER
 from bokehlib.errors import InputError, Parser, run_command
 from bokehlib.pipeline import BokehPipeline
-from bokehlib.study import LossWeights, Pisa, Recipe
+from bokehlib.study import Recipe, recipe_from
 
 TAIL = ("mid_block", "conv_norm_out", "conv_out")  # "middle block and output layers"
 FINE = "down_blocks.0.attentions"  # what `conditions.attend_finely` adds
@@ -196,16 +196,6 @@ def cut_rank(tensors: dict[str, torch.Tensor], rank: int) -> dict[str, torch.Ten
         cut[name] = lower.to(down).reshape(rank, *down.shape[1:])
         cut[other] = upper.to(up).reshape(len(up), rank, *up.shape[2:])
     return cut
-
-
-def recipe_from(values: dict[str, Any]) -> Recipe:
-    """A recipe from its plain JSON form."""
-
-    def restore(kind, items):
-        return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in items.items()})
-
-    pisa, weights = restore(Pisa, values["pisa"]), restore(LossWeights, values["weights"])
-    return restore(Recipe, {**values, "pisa": pisa, "weights": weights})
 
 
 def recipe_of(path: Path) -> Recipe:

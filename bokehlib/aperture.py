@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
+from bokehlib import sharing
 from bokehlib.data import PUBLISHED, SEARCH_GRID, SEARCH_RANGE, SEARCH_STEPS, data_hash
 from bokehlib.errors import InputError
 from bokehlib.metrics import Measure
@@ -68,8 +68,7 @@ def best_aperture(
     curve = _Curve(renderer, samples, Measure(device, networks=False))
     grid = np.geomspace(*SEARCH_RANGE, SEARCH_GRID)
     apertures = [_rounded(aperture) for aperture in grid]
-    for index in tqdm(range(len(samples)), desc="grid of apertures", disable=not progress):
-        curve.measure(index, apertures)
+    curve.measure(range(len(samples)), apertures, progress)
     if not len(samples):
         raise InputError("samples: found none; accepted: one or more")
     whole = range(len(samples))
@@ -133,12 +132,18 @@ class _Curve:
         self.renderer, self.samples, self.measure_ssim = renderer, samples, measure
         self.known: dict[tuple[float, int], float] = {}
 
+    def measure(
+        self, chosen: Sequence[int], apertures: Sequence[float], progress: bool = False
+    ) -> None:
+        """Measure the chosen pictures at apertures not known yet, each process its part of them."""
+        missing = [n for n in chosen if any((k, n) not in self.known for k in apertures)]
+        bar = ("grid of apertures", progress)
+        for found in sharing.spread(missing, lambda n: self._measured(n, apertures), *bar):
+            self.known |= found
+
     @torch.inference_mode()
-    def measure(self, index: int, apertures: Sequence[float]) -> None:
-        """Measure one picture, read once, at those apertures that are not known yet."""
-        missing = [aperture for aperture in apertures if (aperture, index) not in self.known]
-        if not missing:
-            return
+    def _measured(self, index: int, apertures: Sequence[float]) -> dict[tuple[float, int], float]:
+        """One picture, read once."""
         sample = self.samples[index]
         if not math.isnan(sample.lens.aperture):
             raise InputError(
@@ -147,14 +152,16 @@ class _Curve:
             )
         device = self.measure_ssim.device
         image, disparity = sample.image.to(device), sample.disparity.to(device)
-        for aperture in missing:
-            prediction = self.renderer(image, disparity, Lens(sample.lens.focus, aperture))
-            self.known[aperture, index] = self.measure_ssim(prediction, sample.target)["ssim"]
+        found = {}
+        for aperture in apertures:
+            if (aperture, index) not in self.known:
+                prediction = self.renderer(image, disparity, Lens(sample.lens.focus, aperture))
+                found[aperture, index] = self.measure_ssim(prediction, sample.target)["ssim"]
+        return found
 
     def mean(self, aperture: float, chosen: Sequence[int]) -> float:
         """Mean SSIM over the chosen pictures."""
-        for index in chosen:
-            self.measure(index, [aperture])
+        self.measure(chosen, [aperture])
         return float(np.mean([self.known[aperture, index] for index in chosen]))
 
 

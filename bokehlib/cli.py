@@ -20,7 +20,7 @@ USAGE = {
     "render": render_options.USAGE,
     "methods": "no arguments",
     "study": "[TABLE ...] [--smoke] [--fresh]",
-    "data": "check PATH, build",
+    "data": "check PATH, build, disparity PATH",
 }
 
 
@@ -81,6 +81,14 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     build.accepted = (
         "--photos FOLDER --foregrounds FOLDER [--out FOLDER] [--scenes N] [--device auto|cpu|cuda]"
     )
+
+    depth = actions.add_parser("disparity", allow_abbrev=False, help="estimate maps that lack")
+    depth.add_argument("path", metavar="PATH", help="the folder of a set")
+    depth.add_argument("--depth-model", metavar="ID", default="", help="or a folder")
+    depth.add_argument("--download", action="store_true", help="fetch it if it is not here")
+    depth.add_argument("--device", metavar="NAME", default="auto", help="auto, cpu or cuda")
+    depth.set_defaults(run=_data_disparity)
+    depth.accepted = "PATH [--depth-model ID|FOLDER] [--download] [--device auto|cpu|cuda]"
 
     for name, parser_of_command in commands.choices.items():
         parser_of_command.accepted = USAGE[name]
@@ -168,9 +176,7 @@ def _data_build(arguments: argparse.Namespace) -> int:
     scenes = number(arguments.scenes, "--scenes", accepted, low=1, high=9999)
     if scenes != int(scenes):
         raise InputError(f"--scenes: found {arguments.scenes!r}; accepted: {accepted}")
-    if arguments.device not in methods.DEVICES:
-        accepted = ", ".join(methods.DEVICES)
-        raise InputError(f"--device: found {arguments.device!r}; accepted: {accepted}")
+    _check_device(arguments.device)
     for argument in ("photos", "foregrounds"):
         folder = getattr(arguments, argument)
         if not folder or not Path(folder).is_dir():
@@ -189,4 +195,24 @@ def _data_build(arguments: argparse.Namespace) -> int:
     )
     used = {name: len(manifest[name]) for name in ("scenes", "photos", "foregrounds")}
     print(json.dumps({"out": str(out), **used}))
+    return 0
+
+
+def _check_device(name: str) -> None:
+    if name not in methods.DEVICES:
+        accepted = ", ".join(methods.DEVICES)
+        raise InputError(f"--device: found {name!r}; accepted: {accepted}")
+
+
+def _data_disparity(arguments: argparse.Namespace) -> int:
+    _quieten()
+    _check_device(arguments.device)
+    from bokehlib import estimate, estimated_sets
+
+    root, model = Path(arguments.path), arguments.depth_model or estimate.MODEL
+    estimated_sets.wanted(root)
+    estimate.check(model, arguments.download)
+    device = methods.resolve_device(arguments.device)
+    progress = sys.stderr.isatty()
+    print(json.dumps(estimated_sets.fill(root, model, device, arguments.download, progress)))
     return 0

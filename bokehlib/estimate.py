@@ -7,6 +7,7 @@ convention is not known here is refused. Nothing is downloaded unless that is as
 """
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -78,17 +79,32 @@ def estimate(
     Raises:
         InputError: As `check`, or the files are broken, or the network gives one value everywhere.
     """
+    return estimator(model, device, download)(image)
+
+
+def estimator(
+    model: str = MODEL, device: str = "cpu", download: bool = False
+) -> Callable[[np.ndarray], DepthMap]:
+    """`estimate` for many photos: the network is loaded once.
+
+    Raises:
+        InputError: As `estimate`.
+    """
     from PIL import Image
 
     check(model, download)
     network = _load(model, device, download)
     kind = _kind(model, network.model.config.to_dict())
-    levels = np.round(np.clip(image, 0, 1) * 255).astype(np.uint8)
-    values = network(Image.fromarray(levels))["predicted_depth"].squeeze().float().numpy()
-    if kind == "depth":
-        values = np.maximum(values, 1e-3)  # a millimetre: a network may well say 0
-    made = normalised(values, kind, ARGUMENT, model)
-    return DepthMap(made.disparity, f"estimated by {model}, {kind}", made.depth_range)
+
+    def found(image: np.ndarray) -> DepthMap:
+        levels = np.round(np.clip(image, 0, 1) * 255).astype(np.uint8)
+        values = network(Image.fromarray(levels))["predicted_depth"].squeeze().float().numpy()
+        if kind == "depth":
+            values = np.maximum(values, 1e-3)  # a millimetre: a network may well say 0
+        made = normalised(values, kind, ARGUMENT, model)
+        return DepthMap(made.disparity, f"estimated by {model}, {kind}", made.depth_range)
+
+    return found
 
 
 def _load(model: str, device: str, download: bool) -> Any:

@@ -7,8 +7,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
-from tqdm import tqdm
 
+from bokehlib import sharing
 from bokehlib.disturb import disturb
 from bokehlib.errors import InputError
 from bokehlib.metrics import METRICS, Measure
@@ -31,7 +31,7 @@ def score(
     progress: bool = True,
     aperture: float | None = None,
 ) -> list[dict[str, Any]]:
-    """Render every sample and compare it with the truth.
+    """Render every sample and compare it with the truth, each process its part of them.
 
     Args:
         renderer: Whatever is measured; it gets its tensors on the device of `metrics`.
@@ -51,25 +51,25 @@ def score(
     Raises:
         InputError: An aperture is missing where the set does not say it, or given where it does.
     """
-    rows = []
-    for sample in tqdm(samples, desc=f"{method} on {dataset}", unit="image", disable=not progress):
+
+    def row(index: int) -> dict[str, Any]:
+        sample = samples[index]
         disparity = disturb(sample.disparity, perturbation).to(metrics.device)
         image = sample.image.to(metrics.device)
         lens = _with_aperture(sample, aperture)
         prediction, seconds = timed(renderer, image, disparity, lens)
         values = metrics(prediction, sample.target)
-        rows.append(
-            {
-                "dataset": dataset,
-                "image": sample.name,
-                "method": method,
-                "blur": sample.blur,
-                "perturbation": perturbation,
-                **{name: values.get(name, math.nan) for name in METRICS},
-                "seconds": seconds,
-            }
-        )
-    return rows
+        return {
+            "dataset": dataset,
+            "image": sample.name,
+            "method": method,
+            "blur": sample.blur,
+            "perturbation": perturbation,
+            **{name: values.get(name, math.nan) for name in METRICS},
+            "seconds": seconds,
+        }
+
+    return sharing.spread(range(len(samples)), row, f"{method} on {dataset}", progress)
 
 
 def _with_aperture(sample: "Sample", aperture: float | None) -> Lens:

@@ -3,16 +3,19 @@
 import hashlib
 import os
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any
 
+from bokehlib import sharing
 from bokehlib.errors import InputError
 from bokehlib.study import METHODS, Method, method
 from bokehlib.weightfiles import LAMA, find_weights, painter
 
 DEVICES = ("auto", "cpu", "cuda")
+SDXL = "bokehdiff-sdxl"
 
 __all__ = ["DEVICES", "find_weights", "lacks", "load", "phrase", "ready", "weights_hash"]
 
@@ -37,6 +40,27 @@ def load(name: str, device: str = "auto", **options: Any) -> Callable[..., Any]:
     if missing:
         raise InputError(f"method: found {name}, {missing}; accepted: {', '.join(ready())}")
     return resolve_name(method(name).loader)(name, device=resolve_device(device), **options)
+
+
+def at_scale(method: str, profile: str, smoke: bool) -> tuple[str, dict[str, Any], str]:
+    """What a worker notebook measures.
+
+    Args:
+        method: One of `study.METHODS`.
+        profile: "mini" for that method, "sdxl" for `SDXL` in its place.
+        smoke: Then the latter has tiny random components, for which no weights are needed.
+
+    Returns:
+        The method's name, options of `load`, and `weights_hash`, "random" for such components.
+
+    Raises:
+        InputError: Unknown profile or name, or weights are missing.
+    """
+    if profile not in ("mini", "sdxl"):
+        raise InputError(f"profile: found {profile!r}; accepted: mini, sdxl")
+    if profile == "mini":
+        return method, {}, weights_hash(method)
+    return (SDXL, {"tiny": True}, "random") if smoke else (SDXL, {}, weights_hash(SDXL))
 
 
 def lacks(name: str) -> str:
@@ -102,10 +126,15 @@ def weights_hash(name: str) -> str:
 
 
 def files_hash(paths: Iterable[Path]) -> str:
-    """SHA-256 over files one after the other, read in pieces: some are larger than the memory."""
+    """SHA-256 over files one after the other."""
+    return _hash_of(*((path, path.stat().st_mtime_ns, path.stat().st_size) for path in paths))
+
+
+@lru_cache(maxsize=256)  # many methods share a base; a file that changes has another time or size
+def _hash_of(*files: tuple[Path, int, int]) -> str:
     digest = hashlib.sha256()
-    for path in paths:
-        with path.open("rb") as file:
+    for path, *_ in files:
+        with path.open("rb") as file:  # in pieces: some are larger than the memory
             while piece := file.read(2**24):
                 digest.update(piece)
     return digest.hexdigest()
@@ -138,10 +167,10 @@ def resolve_device(device: str) -> str:
     import torch
 
     if device == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
+        return sharing.own_gpu() if torch.cuda.is_available() else "cpu"
     kind = device.partition(":")[0]
     if kind not in DEVICES:
         raise InputError(f"device: found {device!r}; accepted: {', '.join(DEVICES)}")
     if kind == "cuda" and not torch.cuda.is_available():
         raise InputError("device: found no CUDA GPU for 'cuda'; accepted: auto, cpu")
-    return device
+    return sharing.own_gpu() if device == "cuda" else device

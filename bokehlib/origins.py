@@ -1,8 +1,8 @@
 """How good is a render where its light must be guessed? PSNR by the origin of the light.
 
 Every pixel of `synbokeh-mini` has a class of `study.ORIGINS`, by the true layers of its scene
-(`bokehlib.light`). PSNR = -10 log10(e), e the mean square error over the pixels of a class and
-their channels, in sRGB.
+(`bokehlib.origin_classes`). PSNR = -10 log10(e), e the mean square error over the pixels of a class
+and their channels, in sRGB.
 """
 
 from collections.abc import Callable, Iterable
@@ -48,7 +48,8 @@ def read(scene: str, root: Path | None = None) -> np.ndarray:
     except (OSError, ValueError, KeyError) as error:
         found = "no such file" if not path.exists() else type(error).__name__
         raise InputError(
-            f"{path}: found {found}; accepted: a scene of synbokeh-mini, from bokehlib.light"
+            f"{path}: found {found}; accepted: a scene of synbokeh-mini, "
+            "from bokehlib.origin_classes"
         ) from None
 
 

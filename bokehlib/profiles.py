@@ -20,11 +20,13 @@ class Profile:
         crop: side of the training pairs in pixels.
         halo: reflected margin around them in pixels, at least the largest radius.
         base: (what was given or "", recipe) -> the frozen pipeline in float32 on the CPU.
+        tiny: recipe -> the same shape with a handful of channels and random weights.
     """
 
     crop: int
     halo: int
     base: Callable[[str, Recipe], BokehPipeline]
+    tiny: Callable[[Recipe], BokehPipeline]
 
 
 def _mini(given: str, recipe: Recipe) -> BokehPipeline:
@@ -38,6 +40,6 @@ def _mini(given: str, recipe: Recipe) -> BokehPipeline:
 
 
 PROFILES = {
-    "mini": Profile(crop=192, halo=32, base=_mini),
-    "sdxl": Profile(crop=512, halo=64, base=loading.trainee),
+    "mini": Profile(crop=192, halo=32, base=_mini, tiny=mini.tiny),
+    "sdxl": Profile(crop=512, halo=64, base=loading.trainee, tiny=loading.tiny_pipeline),
 }

@@ -35,7 +35,7 @@ def add_options(render: argparse.ArgumentParser) -> None:
     def option(name: str, value: str, what: str, group: Any = render, **more: Any) -> None:
         group.add_argument(name, metavar=value, help=what, **more)
 
-    option("image", "IMAGE", "the all-in-focus photo")
+    option("image", "IMAGE", "the all-in-focus photo, or a folder of some")
     option("--out", "FILE", f"one of {', '.join(photofiles.SUFFIXES)}", required=True)
     depth = render.add_mutually_exclusive_group(required=True)
     option("--disparity", "FILE", f"{depthmaps.ACCEPTED}: IMAGE itself", depth)

@@ -1,22 +1,58 @@
-"""The command `render`: one picture, or a series of them."""
+"""The command `render`: one picture, a series of them, or a folder of photos."""
 
 import argparse
 import json
+import sys
 from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from bokehlib import images, lenses, methods, photofiles, series
+from bokehlib import images, lenses, methods, photofiles, series, sharing
+from bokehlib.errors import InputError
+from bokehlib.render_folder import of_folder
 from bokehlib.render_options import Job, check
+
+Load = Callable[..., Callable[..., Any]]  # `methods.load`
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Render, and print one line of JSON.
+    """Render, and print one line of JSON, for a folder one a photo.
+
+    Photos of a folder that cannot be rendered are named on stderr, and the others are rendered.
+    Several processes share a folder; the first of them prints.
+
+    Returns:
+        The exit code: 2 if a photo of a folder could not be rendered.
 
     Raises:
         InputError: Whatever is wrong with arguments or files.
     """
+    load = lru_cache(maxsize=1)(methods.load)  # photos of a folder share it
+    if not Path(arguments.image).is_dir():
+        print(json.dumps(_one(arguments, load)))
+        return 0
+    made = sharing.spread(of_folder(arguments), lambda photo: _of_folder(photo, load))
+    if sharing.is_main():
+        for report in made:
+            if "error" not in report:
+                print(json.dumps(report))
+        for complaint in dict.fromkeys(r["error"] for r in made if "error" in r):
+            print(complaint, file=sys.stderr)
+    return 2 if any("error" in report for report in made) else 0
+
+
+def _of_folder(arguments: argparse.Namespace, load: Load) -> dict[str, Any]:
+    """What was reported of one photo, or the "error" in a line."""
+    try:
+        return {"image": Path(arguments.image).name} | _one(arguments, load)
+    except InputError as error:
+        return {"error": " ".join(str(error).split())}
+
+
+def _one(arguments: argparse.Namespace, load: Load) -> dict[str, Any]:
     job = check(arguments)
     if arguments.save_disparity:
         images.write_disparity(
@@ -26,9 +62,9 @@ def run(arguments: argparse.Namespace) -> int:
     first = job.frames[0]
     report: dict[str, Any] = {"method": job.method, "width": width, "height": height}
     if job.is_series:
-        report |= _series(job)
+        report |= _series(job, load)
     else:
-        picture, seconds = _renderer(job)(first)
+        picture, seconds = _renderer(job, load)(first)
         photofiles.write(job.out, picture, job.photo.bits, job.photo.icc)
         report |= {"focus_disparity": round(first.focus, 6), "aperture": first.aperture}
         report["seconds"] = round(seconds, 3)
@@ -36,15 +72,14 @@ def run(arguments: argparse.Namespace) -> int:
         report["focus_range"] = [round(reach, 6) for reach in job.spread]
     if job.clipped:
         report["clipped_pixels"] = job.clipped
-    print(json.dumps(report))
-    return 0
+    return report
 
 
-def _series(job: Job) -> dict[str, Any]:
+def _series(job: Job, load: Load) -> dict[str, Any]:
     seconds: list[float] = []
 
-    def load() -> Callable[[series.Frame], np.ndarray]:
-        render = _renderer(job)
+    def begin() -> Callable[[series.Frame], np.ndarray]:
+        render = _renderer(job, load)
 
         def picture(frame: series.Frame) -> np.ndarray:
             made, spent = render(frame)
@@ -56,7 +91,7 @@ def _series(job: Job) -> dict[str, Any]:
     settings: dict[str, Any] = {"method": job.method, "weights": methods.weights_hash(job.method)}
     settings |= {"seed": job.seed, "spread": job.spread, "bits": job.photo.bits}
     name = series.key(job.photo, job.depth.disparity, settings)
-    rendered = series.make(load, job.frames, job.out, name, job.photo.bits, job.photo.icc)
+    rendered = series.make(begin, job.frames, job.out, name, job.photo.bits, job.photo.icc)
     folder, sheet = series.places(job.out)
     return {
         "focus_disparity": [round(frame.focus, 6) for frame in job.frames],
@@ -68,14 +103,14 @@ def _series(job: Job) -> dict[str, Any]:
     }
 
 
-def _renderer(job: Job) -> Callable[[series.Frame], tuple[np.ndarray, float]]:
+def _renderer(job: Job, load: Load) -> Callable[[series.Frame], tuple[np.ndarray, float]]:
     """A frame to its picture (H, W, 3) and the seconds that took."""
     import torch
 
     from bokehlib.evaluation import timed
     from bokehlib.optics import Lens
 
-    renderer = methods.load(job.method, device=job.device)
+    renderer = load(job.method, device=job.device)
     device = methods.resolve_device(job.device)
     white = max(float(job.photo.image.max()), 1.0)  # brightest of the photo, as a level
     image = torch.from_numpy(job.photo.image / np.float32(white)).permute(2, 0, 1)[None].to(device)

@@ -71,7 +71,8 @@ def _quartiles(rows: pd.DataFrame, metric: str) -> list[pd.Series]:
 
 
 def _curve(axes: Axes, shown: pd.DataFrame, metric: str, name: str) -> None:
-    for other in set(shown["method"]) - {name}:
+    measured = set(shown["method"])
+    for other in [m for m in study.METHODS if m in measured and m != name]:
         _, middle, _ = _quartiles(shown[shown["method"] == other], metric)
         axes.plot(middle.index, middle, color=OTHERS, linewidth=0.7, zorder=1)
     low, middle, high = _quartiles(shown[shown["method"] == name], metric)

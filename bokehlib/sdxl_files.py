@@ -23,6 +23,12 @@ WEIGHTS = {  # part of a base -> its weight file without the suffix
     **dict.fromkeys(NETWORKS, "diffusion_pytorch_model"),
     **dict.fromkeys(ENCODERS, "model"),
 }
+LAYERDIFFUSE = "lllyasviel/LayerDiffuse_Diffusers"  # where its weights for SDXL are published
+LAYERDIFFUSE_FOLDER = "layerdiffuse"  # in BOKEHLIB_WEIGHTS
+LAYERS = (  # attention offsets and transparent decoder
+    "ld_diffusers_sdxl_attn.safetensors",
+    "ld_diffusers_sdxl_vae_transparent_decoder.safetensors",
+)
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 
@@ -86,6 +92,32 @@ def adapter_files(given: str | Path = "", download: bool = False) -> tuple[Path,
     return _in_authors_folder(folder, LORA), _in_authors_folder(folder, ENCODER)
 
 
+def layerdiffuse_files(given: str | Path = "", download: bool = False) -> tuple[Path, Path]:
+    """LayerDiffuse's attention offsets and transparent decoder.
+
+    Args:
+        given: a folder or a hub id; "" = `layerdiffuse` in BOKEHLIB_WEIGHTS, else the hub's own
+            cache of `LAYERDIFFUSE`.
+        download: whether a hub id may be fetched.
+
+    Raises:
+        InputError: they are not here.
+    """
+    asked = str(given)
+    if not asked and (found := find_weights(f"{LAYERDIFFUSE_FOLDER}/{LAYERS[0]}")):
+        asked = str(found.parent)
+    folder = Path(asked) if asked and Path(asked).is_dir() else None
+    folder = folder or _from_hub(asked or LAYERDIFFUSE, _wanted_of_layerdiffuse, download)
+    missing = [name for name in LAYERS if folder is None or not (folder / name).is_file()]
+    if folder is None or missing:
+        raise InputError(
+            f"LayerDiffuse: found no {missing[0]} in {folder or asked or LAYERDIFFUSE}; accepted: "
+            f"a folder or hub id with {' and '.join(LAYERS)}, or {LAYERDIFFUSE_FOLDER}/ in "
+            "BOKEHLIB_WEIGHTS"
+        )
+    return folder / LAYERS[0], folder / LAYERS[1]
+
+
 def weight_file(base: Path, part: str) -> Path:
     """The one weight file of a part of a base, in full precision if there are both.
 
@@ -138,6 +170,10 @@ def _wanted_of_base(files: Iterable[str]) -> list[str]:
 
 def _wanted_of_authors(files: Iterable[str]) -> list[str]:
     return sorted(f for f in files if f.split("/")[-1] in (LORA, ENCODER))
+
+
+def _wanted_of_layerdiffuse(files: Iterable[str]) -> list[str]:
+    return sorted(set(files) & set(LAYERS))
 
 
 def _from_hub(repository: str, wanted, download: bool) -> Path | None:

@@ -23,8 +23,8 @@ from bokehlib.errors import InputError, Parser, run_command
 from bokehlib.losses import BokehLoss, discrimination
 from bokehlib.optics import Lens
 from bokehlib.pipeline import BokehPipeline
-from bokehlib.profiles import PROFILES
-from bokehlib.study import RECIPES, TRAININGS, Recipe
+from bokehlib.profiles import PROFILES, Profile
+from bokehlib.study import RECIPES, TRAINABLE, Recipe
 from bokehlib.synthesis import Batch, Synthesiser, training_cutouts
 from bokehlib.weightfiles import need_weights
 
@@ -247,7 +247,34 @@ def pair_stream(
     return batch
 
 
-def smoke_run(recipe: Recipe, run_dir: Path) -> dict[str, torch.Tensor]:
+def at_scale(
+    recipe: Recipe, profile: str, run_dir: Path, slice_steps: int | None = None, **options: Any
+) -> dict[str, torch.Tensor]:
+    """`train` with base, size and margin of a profile.
+
+    Args:
+        recipe: as there.
+        profile: one of `profiles.PROFILES`.
+        run_dir: as there.
+        slice_steps: as there.
+        **options: `base`, what the profile begins with instead of its own; the rest as there.
+
+    Raises:
+        InputError: unknown profile, or as there.
+    """
+    chosen, base = _profile(profile), options.pop("base", "")
+    pipeline = chosen.base(base, recipe).to(loop.device())
+    options |= {"pipeline": pipeline, "halo": chosen.halo, "crop": chosen.crop}
+    return train(recipe, run_dir, slice_steps, **options)
+
+
+def _profile(name: str) -> Profile:
+    if name not in PROFILES:
+        raise InputError(f"profile: found {name!r}; accepted: {', '.join(PROFILES)}")
+    return PROFILES[name]
+
+
+def smoke_run(recipe: Recipe, run_dir: Path, profile: str = "mini") -> dict[str, torch.Tensor]:
     """Two steps of a recipe on tiny random networks and random photos: shows that it runs.
 
     The perceptual term, which needs the weights of its backbone, is left out.
@@ -257,7 +284,7 @@ def smoke_run(recipe: Recipe, run_dir: Path) -> dict[str, torch.Tensor]:
     draw = torch.Generator().manual_seed(0)
     photos = [torch.randint(256, (3, 96, 96), generator=draw, dtype=torch.uint8) for _ in range(2)]
     batch = pair_stream(recipe, photos, None, "cpu", crop=32, halo=16)
-    pipeline, judge = mini.tiny(recipe), discriminator.tiny(recipe.seed)
+    pipeline, judge = _profile(profile).tiny(recipe), discriminator.tiny(recipe.seed)
     return train(recipe, run_dir, pipeline=pipeline, batch=batch, halo=16, judge=judge)
 
 
@@ -277,11 +304,10 @@ def _whole_number(least: int) -> Callable[[str], int]:
 
 
 def _recipe(name: str) -> Recipe:
-    known = RECIPES | TRAININGS
-    if name not in known:
+    if name not in TRAINABLE:
         accepted = f"{', '.join(sorted(RECIPES))}, or one of study.TRAININGS"
         raise argparse.ArgumentTypeError(f"found {name!r}; accepted: {accepted}")
-    return known[name]
+    return TRAINABLE[name]
 
 
 def add_run_options(parser: argparse.ArgumentParser, whose: str) -> None:
@@ -329,16 +355,14 @@ def command_line() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> None:
     """Command line: one slice of one recipe."""
     given = command_line().parse_args(argv)
-    recipe, profile = asked_for(given, given.recipe), PROFILES[given.profile]
-    train(
-        recipe,
+    at_scale(
+        asked_for(given, given.recipe),
+        given.profile,
         given.run,
         given.slice_steps,
         photos=given.photos,
-        pipeline=profile.base(given.base, recipe).to(loop.device()),
-        halo=profile.halo,
+        base=given.base,
         compiled=given.compile,
-        crop=profile.crop,
     )
 
 

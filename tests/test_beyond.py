@@ -12,7 +12,7 @@ from bokehlib.optics import Lens, token_radius, visibility
 from bokehlib.pipeline import BokehPipeline
 from bokehlib.pisa import coverage
 from bokehlib.pisa.processor import PisaProcessor, TokenOptics, pisa_sites
-from bokehlib.study import BEYOND, PHYSICS, Pisa, Recipe
+from bokehlib.study import BEYOND, PHYSICS, Pisa, Recipe, recipe_from
 
 LENS = Lens(0.3, 20.0)
 NEW = {**BEYOND, **PHYSICS}
@@ -177,7 +177,7 @@ def test_a_recipe_is_not_trained_on_a_pipeline_made_for_another():
 
 def test_a_recipe_written_before_there_were_switches_is_the_papers():
     values = {"pisa": {"coc": False}, "weights": {}, "rank": 4}
-    assert adapters.recipe_from(values) == Recipe(pisa=Pisa(coc=False), rank=4)
+    assert recipe_from(values) == Recipe(pisa=Pisa(coc=False), rank=4)
 
 
 # --- Attention ---------------------------------------------------------------------------------

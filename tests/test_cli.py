@@ -74,7 +74,7 @@ def _state(folder):
 
 BAD = {  # what is given -> words that the line must have: the argument, the find, the accepted
     "missing image": (_arguments(IMAGE="no.png"), "IMAGE", "no.png", "PNG, JPEG"),
-    "folder as image": (_arguments(IMAGE="folder.png"), "IMAGE", "not a regular file", "PNG"),
+    "empty folder": (_arguments(IMAGE="folder.png"), "IMAGE", "no photo in folder.png", ".png"),
     "text as image": (_arguments(IMAGE="text.png"), "IMAGE", "not a picture", "PNG, JPEG"),
     "cut image": (_arguments(IMAGE="cut.jpg"), "IMAGE", "truncated", "PNG, JPEG"),
     "glass": (_arguments(IMAGE="glass.png"), "IMAGE", "alpha from 128 to 128", "opaque"),

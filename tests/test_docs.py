@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from snakemake.cli import parse_args
 
 import bokehlib
 from bokehlib import (
@@ -19,15 +20,17 @@ from bokehlib import (
     images,
     latents,
     lenses,
-    light,
+    origin_classes,
     photofiles,
     prior,
     readme,
     rivals,
+    scoring,
     series,
     study,
     train_refiner,
     training,
+    workflow,
 )
 from bokehlib.benchmark import __main__ as benchmark
 from bokehlib.benchmark import agreement
@@ -50,11 +53,12 @@ PROGRAMS = {
     "bokehlib.benchmark": benchmark.command_line,
     "bokehlib.benchmark.agreement": agreement.command_line,
     "bokehlib.latents": latents.command_line,
-    "bokehlib.light": light.command_line,
+    "bokehlib.origin_classes": origin_classes.command_line,
     "bokehlib.prior": prior.command_line,
     "bokehlib.pathtracing": pathtracing.command_line,
     "bokehlib.refocus": refocus.command_line,
     "bokehlib.rivals": rivals.command_line,
+    "bokehlib.scoring": scoring.command_line,
     "bokehlib.train_refiner": train_refiner.command_line,
     "bokehlib.training": training.command_line,
 }
@@ -127,6 +131,10 @@ def test_every_command_is_one_that_the_program_accepts(page):
             assert re.search(rf"^{words[1]}:", makefile, re.MULTILINE), line
         elif words[0] in ("cp", "mkdir"):
             assert all("results/runs/" in place for place in words[1:] if place[0] != "-")
+        elif words[0] == ".venv/bin/snakemake":
+            _, asked = parse_args(words[1:])
+            assert set(asked.targets) <= set(study.ARTEFACTS), line
+            assert {word.split("=")[0] for word in asked.config or []} <= {*workflow.OPTIONS}, line
         elif words[2] in PROGRAMS:
             PROGRAMS[words[2]]().parse_args(words[3:])
         else:

@@ -62,6 +62,8 @@ def test_every_method_has_a_column_under_its_name_and_the_others_stand_behind_it
     for name in study.EMBEDDED:
         upper, lower, *_ = panels[study.METHODS[name].label]
         colours = [line.get_color() for line in upper.lines]
+        exact = [25.0 + n for n, other in enumerate(study.EMBEDDED) if other != name]
+        assert [line.get_ydata()[1] for line in upper.lines[:-1]] == exact  # always in this order
         assert colours == [OTHERS] * (len(study.EMBEDDED) - 1) + [study.METHODS[name].colour]
         assert [label.get_text() for label in lower.get_xticklabels()] == ["−2", "0", "+2"]
 

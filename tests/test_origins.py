@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from bokehlib import data, light, origins, results, study, tables
+from bokehlib import data, origin_classes, origins, results, study, tables
 from bokehlib.datasets import Sample
 from bokehlib.errors import InputError
 from bokehlib.optics import Lens
@@ -22,7 +22,7 @@ def quarters(tmp_path, monkeypatch):
     y, x = np.mgrid[:40, :60]
     first = 2 * (y >= 20) + (x >= 30)
     classes = np.stack([(first + lens) % 4 for lens in range(4)]).astype(np.uint8)
-    light.write(classes, tmp_path / f"{SCENE}.webp")
+    origin_classes.write(classes, tmp_path / f"{SCENE}.webp")
     monkeypatch.setattr(data, "ORIGINS", tmp_path)
     return classes
 
@@ -42,7 +42,7 @@ def found(render, *samples):
 @pytest.mark.parametrize("blur", [0, 3])
 def test_an_error_counts_in_the_class_of_its_pixels_alone(quarters, blur):
     def render(image, disparity, lens):
-        return image + 0.01 * torch.from_numpy(quarters[blur] == light.EDGE)
+        return image + 0.01 * torch.from_numpy(quarters[blur] == origin_classes.EDGE)
 
     rows = found(render, sample(blur))
     psnr, pixels = rows.pop((blur, "visible edge"))
@@ -65,9 +65,9 @@ def test_the_classes_are_the_whole_picture_and_a_smaller_picture_has_those_it_li
 
 def test_a_class_of_fewer_than_100_pixels_gives_no_row(tmp_path, monkeypatch):
     classes = np.zeros((4, 40, 60), np.uint8)
-    classes[:, :33, :3] = light.HIDDEN  # 99 pixels
-    classes[1, 33, 0] = light.HIDDEN
-    light.write(classes, tmp_path / f"{SCENE}.webp")
+    classes[:, :33, :3] = origin_classes.HIDDEN  # 99 pixels
+    classes[1, 33, 0] = origin_classes.HIDDEN
+    origin_classes.write(classes, tmp_path / f"{SCENE}.webp")
     monkeypatch.setattr(data, "ORIGINS", tmp_path)
     rows = found(lambda image, *_: image, sample(0), sample(1))
     assert sorted(rows) == [(0, "in focus"), (1, "hidden background"), (1, "in focus")]

@@ -333,7 +333,7 @@ def test_committed_tables_follow_from_committed_scores(tmp_path, name):
     frame = tables.build(
         *(name, scores, results.published(name), benchmark, focus),
         *(results.read_fitted(), rated.rows, results.read_probe("strands")),
-        results.read_probe("origins"),
+        light=results.read_probe("origins"),
     )
     if name == "origins":
         notes[name] = tables.credited(frame)

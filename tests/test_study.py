@@ -182,7 +182,7 @@ def test_radius_zero_and_both_signs_are_among_the_robustness_radii():
 def test_pins_are_exact_and_the_same_in_pyproject_and_environment():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
-    pins = [*extras["study"], *extras["dev"]]
+    pins = [*extras["study"], *extras["workflow"], *extras["dev"]]
     environment = yaml.safe_load((ROOT / "environment.yml").read_text())
     (pip,) = [entry["pip"] for entry in environment["dependencies"] if isinstance(entry, dict)]
     assert pip == [*pins, "-e ."]

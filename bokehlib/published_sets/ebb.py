@@ -57,6 +57,13 @@ def contents(root: Path, exposure: str = "channels") -> Contents:
     return found
 
 
+def input_pictures(root: Path) -> list[Path]:
+    """The all-in-focus pictures of a folder in this layout that are measured; none in another."""
+    folders = _folders(root)
+    found = _pictures(folders[0]) if folders else {}
+    return [found[name] for name in sorted(found, key=_number)[-EXPECTED:]]
+
+
 def _folders(root: Path) -> tuple[Path, Path] | None:
     for first, second in PAIRS:
         if (root / first).is_dir() and (root / second).is_dir():

@@ -9,7 +9,7 @@ import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from safetensors import SafetensorError
 
-from bokehlib import adapters
+from bokehlib import adapters, sdxl
 from bokehlib.adapters import Report
 from bokehlib.assembly import assemble
 from bokehlib.errors import InputError
@@ -63,6 +63,7 @@ def load(
     semantics: str = "",
     dtype: str = "bfloat16",
     download: bool = False,
+    tiny: bool = False,
 ) -> Renderer:
     """BokehDiff at the paper's scale.
 
@@ -78,6 +79,7 @@ def load(
         dtype: "bfloat16", "float16" or "float32". With "float16" an autoencoder that overflows in
             it, as its own configuration says, stays in float32.
         download: whether what is not here may be fetched from the hub.
+        tiny: a handful of channels and random weights, in float32: smoke runs.
 
     Returns:
         The renderer, with the report on the adapter. An adapter that is not complete is a warning.
@@ -91,6 +93,8 @@ def load(
     ):
         if asked not in known:
             raise InputError(f"{option}: found {asked!r}; accepted: {', '.join(known)}")
+    if tiny:
+        return Renderer(tiny_pipeline(Recipe(semantics=semantics or "ours")).to(device), Report(()))
     folder, files = base_folder(base, download), adapter_files(adapter, download)
     recipe = replace(AS_PUBLISHED, semantics="ours")
     if len(files) == 1:
@@ -103,6 +107,13 @@ def load(
     to_dtype(pipeline, DTYPES[dtype])
     pipeline.to(device)
     return Renderer(pipeline, report)
+
+
+def tiny_pipeline(recipe: Recipe) -> BokehPipeline:
+    """SDXL's shape with a handful of channels and random weights, under the recipe's semantics."""
+    pipeline = sdxl.tiny(recipe, kind=SEMANTICS[recipe.semantics])
+    pipeline.set_progress_bar_config(disable=None)
+    return pipeline
 
 
 def trainee(base: str, recipe: Recipe) -> BokehPipeline:

@@ -12,6 +12,7 @@ from bokehlib.study.artefacts import (
     Artefact,
     Scores,
 )
+from bokehlib.study.foregrounds import FOREGROUND_NEGATIVE, FOREGROUND_PROMPTS
 from bokehlib.study.latents import (
     EMBEDDED_LATENT,
     LATENT_RECIPE,
@@ -52,11 +53,14 @@ from bokehlib.study.recipes import (
     LossWeights,
     Pisa,
     Recipe,
+    recipe_from,
 )
 from bokehlib.study.trainings import (
+    ADAPTERS,
     SEEDS,
     SEVERAL,
     TABLE_STEPS,
+    TRAINABLE,
     TRAINING,
     TRAININGS,
     on_mini,
@@ -66,6 +70,7 @@ from bokehlib.study.trainings import (
 __all__ = [
     "ABLATIONS",
     "ABLATION_LABELS",
+    "ADAPTERS",
     "ARTEFACTS",
     "AS_PUBLISHED",
     "BEYOND",
@@ -74,6 +79,8 @@ __all__ = [
     "EMBEDDED_LATENT",
     "FOCUS_APERTURE",
     "FOCUS_REGIONS",
+    "FOREGROUND_NEGATIVE",
+    "FOREGROUND_PROMPTS",
     "FROM_THE_PRIOR",
     "FULL",
     "LATENTS",
@@ -95,6 +102,7 @@ __all__ = [
     "STRAND_ERRORS",
     "SWEEP_RADII",
     "TABLE_STEPS",
+    "TRAINABLE",
     "TRAINING",
     "TRAININGS",
     "Artefact",
@@ -108,5 +116,6 @@ __all__ = [
     "Scores",
     "method",
     "on_mini",
+    "recipe_from",
     "trained_name",
 ]

@@ -1,9 +1,11 @@
 """Tables and figures: the reporter that makes each, and the measurements that it reads."""
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from bokehlib.study.methods import METHODS
-from bokehlib.study.trainings import TRAININGS
+from bokehlib.study.recipes import ABLATIONS, PHYSICS
+from bokehlib.study.trainings import OF_TABLE_2C, TRAINING, TRAININGS
 
 
 @dataclass(frozen=True)
@@ -47,19 +49,15 @@ _MINI_SCORES = (
     *(Scores("synbokeh-mini", m, optional=True) for m in RETRAINED),
 )
 COMPARED = (*EMBEDDED, "drbokeh", *RETRAINED)  # whose numbers come with the study
-_LORA_SCORES = tuple(  # whole U-Nets are too large to come with the study
-    Scores("synbokeh-mini", name, optional=True)
-    for name, recipe in TRAININGS.items()
-    if not recipe.whole
-)
 _DISTURBED_SCORES = tuple(
     Scores("synbokeh-mini", m, perturbed=True) for m in (*EMBEDDED[1:], "drbokeh")
 )
 _RETRAINED_SCORES = tuple(
     Scores("synbokeh-mini", m, perturbed=True, optional=True) for m in RETRAINED
 )
+TRACED = ("scatter", "layered", "bokehdiff-mini")  # at wrong disparities of the path-traced scenes
 _RENDERED_SCORES = tuple(
-    Scores("rendered", m, perturbed=m != "input", optional=m not in EMBEDDED) for m in METHODS
+    Scores("rendered", m, perturbed=m in TRACED) for m in (*EMBEDDED, "drbokeh")
 )
 _STRIP = "46_picture_strips"
 
@@ -67,6 +65,16 @@ _STRIP = "46_picture_strips"
 def _held_by_others(*datasets: str) -> tuple[Scores, ...]:
     """Scores of every method that is ready; the first set comes first: others borrow from it."""
     return tuple(Scores(d, m, optional=m not in EMBEDDED) for d in datasets for m in METHODS)
+
+
+def _trained(recipes: Collection[str]) -> tuple[Scores, ...]:
+    """Scores of all trainings of these recipes; few of their adapters come with the study."""
+    found = {name: TRAINING.match(name) for name in TRAININGS}
+    return tuple(
+        Scores("synbokeh-mini", name, optional=True)
+        for name, match in found.items()
+        if match and match["recipe"] in recipes
+    )
 
 
 def _strip(figure: str) -> Artefact:
@@ -81,9 +89,9 @@ ARTEFACTS = {
     "tableS2_rendered": Artefact(
         "40_quality_tables", {"table": "tableS2_rendered"}, _RENDERED_SCORES
     ),
-    "strands": Artefact("53_strands", probes={"strands": tuple(METHODS)}),
+    "strands": Artefact("53_strands", probes={"strands": TRACED}),
     "in_focus": Artefact("49_in_focus", probes={"focus": EMBEDDED}),
-    "origins": Artefact("54_origins", probes={"origins": COMPARED}),
+    "origins": Artefact("55_origins", probes={"origins": COMPARED}),
     "fig6_focal_stack": _strip("fig6_focal_stack"),
     "table1_quality": Artefact(
         "40_quality_tables",
@@ -100,9 +108,15 @@ ARTEFACTS = {
     "tableS2_rebuilt": Artefact(
         "40_quality_tables", {"table": "tableS2_rebuilt"}, _held_by_others("synbokeh300")
     ),
-    "table2_ablation": Artefact("42_ablation_tables", {"table": "table2_ablation"}, _LORA_SCORES),
-    "table2b_physics": Artefact("42_ablation_tables", {"table": "table2b_physics"}),
-    "table2c_beyond": Artefact("42_ablation_tables", {"table": "table2c_beyond"}),
+    "table2_ablation": Artefact(
+        "42_ablation_tables", {"table": "table2_ablation"}, _trained(ABLATIONS)
+    ),
+    "table2b_physics": Artefact(
+        "42_ablation_tables", {"table": "table2b_physics"}, _trained(PHYSICS)
+    ),
+    "table2c_beyond": Artefact(
+        "42_ablation_tables", {"table": "table2c_beyond"}, _trained(OF_TABLE_2C)
+    ),
     "latents": Artefact("54_latents"),
     "speed": Artefact("44_speed", {}, _MINI_SCORES),
     "pisa_scaling": Artefact("45_pisa_scaling"),

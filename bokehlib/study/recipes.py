@@ -1,6 +1,7 @@
 """How BokehDiff is trained. Every default is the paper's; an ablation is one line."""
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,16 @@ class Recipe:
     hardening: str = "geometric"  # of the mask's edge; "steps": 3 and 2 more a step
     adversarial_from: int = 0  # the step from which the adversarial term counts
     encoder_rate: float = 1.0  # the encoder's learning rate over the U-Net's
+
+
+def recipe_from(values: dict[str, Any]) -> Recipe:
+    """A recipe from its plain JSON form."""
+
+    def restore(kind, items):
+        return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in items.items()})
+
+    pisa, weights = restore(Pisa, values["pisa"]), restore(LossWeights, values["weights"])
+    return restore(Recipe, {**values, "pisa": pisa, "weights": weights})
 
 
 FULL = Recipe()

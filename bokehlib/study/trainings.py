@@ -6,11 +6,11 @@ from dataclasses import replace
 from bokehlib.study.recipes import ABLATIONS, BEYOND, PHYSICS, RECIPES, Recipe
 
 TABLE_STEPS = 400
-_OF_TABLE_2C = ("mini_paper", *BEYOND)
+OF_TABLE_2C = ("mini_paper", *BEYOND)
 SEVERAL = (  # trained with SEEDS seeds
     *("full", "no_coc", "no_softmax_q", "no_occlusion"),
     *PHYSICS,
-    *_OF_TABLE_2C,
+    *OF_TABLE_2C,
 )
 SEEDS = 3
 
@@ -40,7 +40,13 @@ def _trained_alike(name: str, seed: int, whole: bool) -> Recipe:
 TRAINING = re.compile(r"^(?P<recipe>.+?)(?P<tuned>(?:-whole)?)-s(?P<seed>\d+)$")
 TRAININGS = {  # Table 2b needs no LoRA: its rows share all but the attention
     trained_name(name, seed, whole): _trained_alike(name, seed, whole)
-    for whole, names in ((False, (*ABLATIONS, *_OF_TABLE_2C)), (True, (*ABLATIONS, *PHYSICS)))
+    for whole, names in ((False, (*ABLATIONS, *OF_TABLE_2C)), (True, (*ABLATIONS, *PHYSICS)))
     for name in names
     for seed in range(SEEDS if name in SEVERAL else 1)
+}
+TRAINABLE = RECIPES | TRAININGS  # what the command that trains accepts
+ADAPTERS = {  # what one training makes -> recipe and profile of its command
+    **{name: (name, "mini") for name in TRAININGS},
+    "bokehdiff-mini-paper": ("mini_paper", "mini"),
+    "bokehdiff-sdxl": ("full", "sdxl"),
 }

@@ -12,7 +12,7 @@ The classes are those of `study.ORIGINS`: in focus and smooth blur have one laye
 it shown; a visible edge has that of several; hidden background is what lacks coverage. Less than
 `ORIGIN_SHARE` of the light does not count.
 
-    python -m bokehlib.light --out bokehlib/data/origins
+    python -m bokehlib.origin_classes --out bokehlib/data/origins
 """
 
 from collections.abc import Sequence
@@ -118,7 +118,7 @@ def write(classes: np.ndarray, path: Path) -> None:
 
 def command_line() -> Parser:
     """The options of the command line."""
-    parser = Parser(prog="bokehlib.light", allow_abbrev=False)
+    parser = Parser(prog="bokehlib.origin_classes", allow_abbrev=False)
     parser.add_argument("--out", type=Path, required=True, metavar="FOLDER")
     return parser
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from bokehlib import data, light, origins, study
+from bokehlib import data, origin_classes, origins, study
 from bokehlib.errors import InputError
 from bokehlib.optics import Lens
 from bokehlib.synthesis import Layers, benchmark, lens_points
@@ -47,7 +47,7 @@ def row(found):
 @pytest.mark.parametrize(("focus", "sharp"), [(NEAR, "edge"), (FAR, "wall")])
 def test_what_lacks_coverage_is_the_part_of_the_lens_that_sees_behind_the_edge(focus, sharp):
     lens = Lens(focus, RADIUS / (NEAR - FAR))
-    coverage, shares = light.coverage_and_shares(scene(right_half()), lens, POINTS)
+    coverage, shares = origin_classes.coverage_and_shares(scene(right_half()), lens, POINTS)
     torch.testing.assert_close(shares.sum(1), torch.ones_like(coverage))
     x = np.arange(SIZE[1]) + 0.5 - EDGE  # px right of the edge
     if sharp == "edge":  # the wall's discs reach behind it; nothing is seen through it
@@ -65,18 +65,20 @@ def test_what_lacks_coverage_is_the_part_of_the_lens_that_sees_behind_the_edge(f
 @pytest.mark.parametrize("focus", [NEAR, FAR])
 def test_each_side_of_an_edge_is_of_the_class_that_geometry_gives_it(focus):
     lens = Lens(focus, RADIUS / (NEAR - FAR))
-    found = row(light.origins(scene(right_half()), lens, POINTS)).tolist()
+    found = row(origin_classes.origins(scene(right_half()), lens, POINTS)).tolist()
     beyond = math.ceil(RADIUS)
     far, near = found[: EDGE - beyond], found[EDGE + beyond :]
-    assert set(far) == {light.SMOOTH if focus == NEAR else light.IN_FOCUS}
-    assert set(near) == {light.IN_FOCUS if focus == NEAR else light.SMOOTH}
+    assert set(far) == {origin_classes.SMOOTH if focus == NEAR else origin_classes.IN_FOCUS}
+    assert set(near) == {origin_classes.IN_FOCUS if focus == NEAR else origin_classes.SMOOTH}
     before, behind = found[EDGE - 5 : EDGE - 1], found[EDGE + 1 : EDGE + 5]
-    assert set(before) == {light.HIDDEN if focus == NEAR else light.EDGE}
-    assert set(behind) == {light.IN_FOCUS if focus == NEAR else light.HIDDEN}
+    assert set(before) == {origin_classes.HIDDEN if focus == NEAR else origin_classes.EDGE}
+    assert set(behind) == {origin_classes.IN_FOCUS if focus == NEAR else origin_classes.HIDDEN}
 
 
 def test_a_closed_lens_sees_what_the_photo_shows():
-    coverage, shares = light.coverage_and_shares(scene(right_half()), Lens(NEAR, 0.0), POINTS)
+    coverage, shares = origin_classes.coverage_and_shares(
+        scene(right_half()), Lens(NEAR, 0.0), POINTS
+    )
     assert coverage.min() > 0.999
     assert shares[0, :, :, :EDGE].amax((1, 2)).tolist() == pytest.approx([1, 0], abs=1e-6)
 
@@ -84,7 +86,7 @@ def test_a_closed_lens_sees_what_the_photo_shows():
 def test_behind_glass_a_wall_is_seen_as_far_as_the_glass_lets_it():
     lens = Lens(NEAR, RADIUS / (NEAR - FAR))
     everywhere = torch.full_like(right_half(), 0.25)
-    coverage, shares = light.coverage_and_shares(scene(everywhere), lens, POINTS)
+    coverage, shares = origin_classes.coverage_and_shares(scene(everywhere), lens, POINTS)
     assert row(shares[:, 1]).mean().item() == pytest.approx(0.25, abs=1e-4)
     assert row(coverage).mean().item() == pytest.approx(0.25 + 0.75 * 0.75, abs=1e-4)
 
@@ -92,22 +94,29 @@ def test_behind_glass_a_wall_is_seen_as_far_as_the_glass_lets_it():
 def test_layers_beyond_the_colours_of_one_render_count_too():
     depths = (0.1, 0.2, 0.3, 0.4, 0.5)
     panes = [torch.full_like(right_half(), 0.5)] * 4
-    _, shares = light.coverage_and_shares(scene(*panes, depths=depths), Lens(0.3, 0.0), POINTS)
+    _, shares = origin_classes.coverage_and_shares(
+        scene(*panes, depths=depths), Lens(0.3, 0.0), POINTS
+    )
     found = shares.mean((0, 2, 3)).tolist()
     assert found == pytest.approx([1 / 16, 1 / 16, 1 / 8, 1 / 4, 1 / 2], abs=1e-5)
 
 
 def test_less_light_than_the_share_does_not_count():
     lens = Lens(FAR, RADIUS / (NEAR - FAR))
-    for alpha, wanted in ((study.ORIGIN_SHARE - 0.01, light.IN_FOCUS), (0.2, light.HIDDEN)):
-        found = row(light.origins(scene(right_half(alpha)), lens, POINTS))
+    for alpha, wanted in (
+        (study.ORIGIN_SHARE - 0.01, origin_classes.IN_FOCUS),
+        (0.2, origin_classes.HIDDEN),
+    ):
+        found = row(origin_classes.origins(scene(right_half(alpha)), lens, POINTS))
         assert set(found[EDGE + 9 :].tolist()) == {wanted}
 
 
 def test_the_radius_decides_between_in_focus_and_smooth_blur():
-    for radius, wanted in ((0.4, light.IN_FOCUS), (0.6, light.SMOOTH)):
+    for radius, wanted in ((0.4, origin_classes.IN_FOCUS), (0.6, origin_classes.SMOOTH)):
         lens = Lens(NEAR, radius / (NEAR - FAR))
-        assert set(row(light.origins(scene(right_half()), lens, POINTS))[:20].tolist()) == {wanted}
+        assert set(
+            row(origin_classes.origins(scene(right_half()), lens, POINTS))[:20].tolist()
+        ) == {wanted}
 
 
 # --- The committed classes -------------------------------------------------------------------
@@ -117,17 +126,17 @@ def test_written_classes_come_back_and_the_same_classes_are_the_same_file(tmp_pa
     frozen = data.manifest()["scenes"][0]["name"]
     classes = np.random.default_rng(0).integers(0, 4, (4, 6, 9)).astype(np.uint8)
     path = tmp_path / f"{frozen}.webp"
-    light.write(classes, path)
+    origin_classes.write(classes, path)
     first = path.read_bytes()
     assert np.array_equal(origins.read(frozen, tmp_path), classes)
-    light.write(classes, path)
+    origin_classes.write(classes, path)
     assert path.read_bytes() == first
 
 
 def test_the_committed_classes_are_those_of_the_true_layers():
     entry = data.manifest()["scenes"][4]
     with torch.no_grad():
-        made = light.of_scene(benchmark.synthesiser(), entry, (0,))[0]
+        made = origin_classes.of_scene(benchmark.synthesiser(), entry, (0,))[0]
     kept = origins.read(entry["name"])[0]
     assert (made == kept).mean() > 0.999
     assert {*np.unique(kept)} == {*range(len(study.ORIGINS))}
@@ -145,4 +154,4 @@ def test_a_folder_that_is_a_file_is_refused(tmp_path):
     taken = tmp_path / "file"
     taken.touch()
     with pytest.raises(InputError, match="found a file; accepted: a folder"):
-        light.main(["--out", str(taken)])
+        origin_classes.main(["--out", str(taken)])

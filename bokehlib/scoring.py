@@ -1,0 +1,86 @@
+"""Scores of one method on one data set, over as many GPUs as there are: notebooks 30, 31 and 35.
+
+python -m bokehlib.scoring --method scatter --dataset synbokeh-mini
+accelerate launch --num_processes 8 -m bokehlib.scoring --method bokehdiff-sdxl --dataset blb_level5
+"""
+
+import time
+from pathlib import Path
+from typing import Any
+
+from bokehlib import data, methods, sharing, study
+from bokehlib.errors import InputError, Parser, run_command
+from bokehlib.results import PARTS, resolve, score_parameters, stamp, write_scores
+
+
+def score(
+    method: str, dataset: str, part: str = "exact", smoke: bool = False, results: str = ""
+) -> Path:
+    """Measure, in parts where there are several processes; the first of them writes all rows.
+
+    Args:
+        method: as in `study.METHODS` or `study.TRAININGS`.
+        dataset: as in `study.DATASETS`, or `folder:<path>`.
+        part: one of `results.PARTS`; wrong disparities are measured with one lens a scene.
+        smoke: tiny.
+        results: folder of results; "" for the repository's.
+
+    Returns:
+        The folder of results.
+
+    Raises:
+        InputError: unknown names, or something is not here.
+    """
+    import bokehlib
+    from bokehlib import aperture, evaluation
+    from bokehlib.datasets import PublishedSet, load_dataset
+    from bokehlib.metrics import Measure
+
+    start, root = time.perf_counter(), resolve(results, smoke)
+    asked = score_parameters(dataset, method, part, smoke)
+    weights, device = methods.weights_hash(method), methods.resolve_device("auto")
+    samples = load_dataset(dataset, smoke=smoke)
+    render, measure = bokehlib.load(method, device=device), Measure(device)
+    common = (measure, method, dataset)
+    more: dict[str, Any] = {}
+    if part == "exact":
+        fitted = {}
+        if isinstance(samples, PublishedSet) and dataset in data.PUBLISHED:
+            fitted = aperture.choose(render, samples, asked, weights, device, root)
+            faults = [f.replace(f"{data.find_published(dataset)}/", "") for f in samples.faults]
+            more = {"fitted": fitted, "left_out": samples.left_out, "faults": faults}
+        rows = evaluation.score(render, samples, *common, aperture=fitted.get("aperture"))
+    else:
+        one_lens = [sample for sample in samples if sample.blur == study.ROBUSTNESS_BLUR]
+        errors = [error for error in asked.get("radii") or asked["disturbances"] if error != 0]
+        rows = []
+        for error in errors[:: 3 if smoke else 1]:
+            rows += evaluation.score(render, one_lens, *common, perturbation=error)
+    seconds = time.perf_counter() - start
+    made_by = stamp(asked, 0, weights, data.data_hash(dataset), device, seconds) | more
+    if sharing.is_main():
+        write_scores(rows, made_by, dataset, method, part, root)
+    return root
+
+
+def command_line() -> Parser:
+    """The options of the command line."""
+    parser = Parser(prog="bokehlib.scoring", allow_abbrev=False)
+    parser.add_argument("--method", required=True, metavar="NAME")
+    parser.add_argument("--dataset", required=True, metavar="NAME", help="or folder:<path>")
+    parser.add_argument("--part", choices=PARTS, default="exact", help="of the disparity's errors")
+    parser.add_argument("--smoke", action="store_true", help="tiny")
+    parser.add_argument("--results", default="", metavar="FOLDER", help="default: results")
+    return parser
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Command line."""
+    given = command_line().parse_args(argv)
+    if missing := methods.lacks(given.method):
+        raise InputError(f"--method: found {given.method}, {missing}; accepted: what is ready")
+    score(given.method, given.dataset, given.part, given.smoke, given.results)
+
+
+if __name__ == "__main__":
+    raise SystemExit(run_command(main))
