@@ -14,6 +14,7 @@ from bokehlib.figures import PAGE, STYLE, absent
 QUARTILES = [0.25, 0.5, 0.75]
 METRICS = {"psnr": "PSNR (dB) ↑", "lpips_alex": "LPIPS-Alex ↓"}
 OTHERS = "#c4c4c4"
+COLUMN = 1.1  # in, wide enough for the longest word of a label
 
 
 def robustness(scores: pd.DataFrame) -> Figure:
@@ -35,7 +36,8 @@ def robustness(scores: pd.DataFrame) -> Figure:
     shown = scores.merge(wrong[["method", "blur"]].drop_duplicates(), on=["method", "blur"])
     shown = shown.assign(radius=pd.to_numeric(shown["perturbation"], errors="coerce"))
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(PAGE, 6.6), layout="constrained", facecolor="white")
+        size = max(PAGE, 0.7 + COLUMN * len(names)), 6.6
+        figure = Figure(figsize=size, layout="constrained", facecolor="white")
         grid = figure.subplots(2 * len(METRICS), len(names), sharey="row", squeeze=False)
         for (curves, changes), (metric, label) in zip(_pairs(grid), METRICS.items(), strict=True):
             for above, below, name in zip(curves, changes, names, strict=True):

@@ -14,9 +14,16 @@ from bokehlib.results import PARTS, resolve, score_parameters, stamp, write_scor
 
 
 def score(
-    method: str, dataset: str, part: str = "exact", smoke: bool = False, results: str = ""
-) -> Path:
+    method: str,
+    dataset: str,
+    part: str = "exact",
+    smoke: bool = False,
+    results: str = "",
+    profile: str = "mini",
+) -> tuple[str, Path]:
     """Measure, in parts where there are several processes; the first of them writes all rows.
+
+    What is measured, what is not and why is printed.
 
     Args:
         method: as in `study.METHODS` or `study.TRAININGS`.
@@ -24,43 +31,72 @@ def score(
         part: one of `results.PARTS`; wrong disparities are measured with one lens a scene.
         smoke: tiny.
         results: folder of results; "" for the repository's.
+        profile: as for `methods.at_scale`.
 
     Returns:
-        The folder of results.
+        The name of what was measured, and the folder of results.
 
     Raises:
         InputError: unknown names, or something is not here.
     """
     import bokehlib
-    from bokehlib import aperture, evaluation
-    from bokehlib.datasets import PublishedSet, load_dataset
+    from bokehlib.datasets import load_dataset
     from bokehlib.metrics import Measure
 
     start, root = time.perf_counter(), resolve(results, smoke)
-    asked = score_parameters(dataset, method, part, smoke)
-    weights, device = methods.weights_hash(method), methods.resolve_device("auto")
-    samples = load_dataset(dataset, smoke=smoke)
-    render, measure = bokehlib.load(method, device=device), Measure(device)
+    method, scale, weights = methods.at_scale(method, profile, smoke)
+    asked, device = score_parameters(dataset, method, part, smoke), methods.resolve_device("auto")
+    samples, measure = load_dataset(dataset, smoke=smoke), Measure(device)
+    render = bokehlib.load(method, device=device, **scale)
+    _say(f"{len(samples)} pictures on {device}; measured: {', '.join(measure.names)}")
+    for name, why in measure.missing.items():
+        _say(f"not measured: {name}, {why}")
     common = (measure, method, dataset)
     more: dict[str, Any] = {}
-    if part == "exact":
-        fitted = {}
-        if isinstance(samples, PublishedSet) and dataset in data.PUBLISHED:
-            fitted = aperture.choose(render, samples, asked, weights, device, root)
-            faults = [f.replace(f"{data.find_published(dataset)}/", "") for f in samples.faults]
-            more = {"fitted": fitted, "left_out": samples.left_out, "faults": faults}
-        rows = evaluation.score(render, samples, *common, aperture=fitted.get("aperture"))
+    if part != "exact":
+        rows = _at_wrong_disparities(render, samples, asked, smoke, common)
     else:
-        one_lens = [sample for sample in samples if sample.blur == study.ROBUSTNESS_BLUR]
-        errors = [error for error in asked.get("radii") or asked["disturbances"] if error != 0]
-        rows = []
-        for error in errors[:: 3 if smoke else 1]:
-            rows += evaluation.score(render, one_lens, *common, perturbation=error)
+        rows, more = _exact(render, samples, asked, weights, device, root, common)
     seconds = time.perf_counter() - start
     made_by = stamp(asked, 0, weights, data.data_hash(dataset), device, seconds) | more
     if sharing.is_main():
         write_scores(rows, made_by, dataset, method, part, root)
-    return root
+    return method, root
+
+
+def _exact(render, samples, asked, weights, device, root, common) -> tuple[list, dict[str, Any]]:
+    """Rows, and what the stamp says beside them of a set that others hold."""
+    from bokehlib import aperture, evaluation
+    from bokehlib.datasets import PublishedSet
+
+    dataset = common[-1]
+    if not (isinstance(samples, PublishedSet) and dataset in data.PUBLISHED):
+        return evaluation.score(render, samples, *common), {}
+    faults = [fault.replace(f"{data.find_published(dataset)}/", "") for fault in samples.faults]
+    _say("\n".join([f"{samples.left_out} left out", *faults]))
+    fitted = aperture.choose(render, samples, asked, weights, device, root)
+    _say(f"aperture: {fitted}")
+    rows = evaluation.score(render, samples, *common, aperture=fitted.get("aperture"))
+    return rows, {"fitted": fitted, "left_out": samples.left_out, "faults": faults}
+
+
+def _at_wrong_disparities(render, samples, asked, smoke, common) -> list:
+    from bokehlib import evaluation
+
+    one_lens = [sample for sample in samples if sample.blur == study.ROBUSTNESS_BLUR]
+    errors = [error for error in asked.get("radii") or asked["disturbances"] if error != 0]
+    errors = errors[:: 3 if smoke else 1]
+    _say(f"{len(one_lens)} of them, each with the errors {errors}")
+    return [
+        row
+        for error in errors
+        for row in evaluation.score(render, one_lens, *common, perturbation=error)
+    ]
+
+
+def _say(line: str) -> None:
+    if sharing.is_main():
+        print(line, flush=True)
 
 
 def command_line() -> Parser:
