@@ -212,7 +212,7 @@ def strip(pictures: dict[str, Any]) -> Figure:
             each with a title and an image (H, W, 3), uint8.
     """
     rows = pictures["rows"]
-    margin = max(0.16 * len(textwrap.wrap(row["label"], 16)) for row in rows)
+    margin = max(0.16 * len(_label(row).splitlines()) for row in rows)
     aspects = [
         [cell["image"].shape[1] / cell["image"].shape[0] for cell in row["cells"]] for row in rows
     ]
@@ -244,7 +244,7 @@ def _row(
     left, bottom, height = place
     page = np.array([PAGE, figure.get_figheight()])
     x, y = (left / 2 - 0.02, bottom + height / 2) / page
-    figure.text(x, y, textwrap.fill(row["label"], 16), rotation=90, va="center", ha="center")
+    figure.text(x, y, _label(row), rotation=90, va="center", ha="center")
     for cell, width in zip(row["cells"], widths, strict=True):
         (x, y), (wide, high) = np.array([[left, bottom], [width, height]]) / page
         axes = figure.add_axes((x, y, wide, high))
@@ -252,6 +252,11 @@ def _row(
         axes.set_title("\n".join(_lines(cell["title"], widths)), pad=2)
         axes.set_axis_off()
         left += width + GAP
+
+
+def _label(row: dict[str, Any]) -> str:
+    """A row's label in lines that break between words, as names of scenes do too."""
+    return textwrap.fill(row["label"].replace("_", " "), 16)
 
 
 def _lines(title: str, widths: np.ndarray) -> list[str]:
