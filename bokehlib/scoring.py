@@ -5,6 +5,8 @@ accelerate launch --num_processes 8 -m bokehlib.scoring --method bokehdiff-sdxl 
 """
 
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +42,8 @@ def score(
         InputError: unknown names, or something is not here.
     """
     import bokehlib
-    from bokehlib.datasets import load_dataset
+    from bokehlib import aperture, evaluation
+    from bokehlib.datasets import PublishedSet, load_dataset
     from bokehlib.metrics import Measure
 
     start, root = time.perf_counter(), resolve(results, smoke)
@@ -51,12 +54,19 @@ def score(
     _say(f"{len(samples)} pictures on {device}; measured: {', '.join(measure.names)}")
     for name, why in measure.missing.items():
         _say(f"not measured: {name}, {why}")
-    common = (measure, method, dataset)
+    measured = partial(evaluation.score, render, metrics=measure, method=method, dataset=dataset)
     more: dict[str, Any] = {}
     if part != "exact":
-        rows = _at_wrong_disparities(render, samples, asked, smoke, common)
+        rows = _at_wrong_disparities(measured, samples, asked, smoke)
+    elif isinstance(samples, PublishedSet) and dataset in data.PUBLISHED:
+        faults = [fault.replace(f"{data.find_published(dataset)}/", "") for fault in samples.faults]
+        _say("\n".join([f"{samples.left_out} left out", *faults]))
+        fitted = aperture.choose(render, samples, asked, weights, device, root)
+        _say(f"aperture: {fitted}")
+        more = {"fitted": fitted, "left_out": samples.left_out, "faults": faults}
+        rows = measured(samples, aperture=fitted.get("aperture"))
     else:
-        rows, more = _exact(render, samples, asked, weights, device, root, common)
+        rows = measured(samples)
     seconds = time.perf_counter() - start
     made_by = stamp(asked, 0, weights, data.data_hash(dataset), device, seconds) | more
     if sharing.is_main():
@@ -64,34 +74,12 @@ def score(
     return method, root
 
 
-def _exact(render, samples, asked, weights, device, root, common) -> tuple[list, dict[str, Any]]:
-    """Rows, and what the stamp says beside them of a set that others hold."""
-    from bokehlib import aperture, evaluation
-    from bokehlib.datasets import PublishedSet
-
-    dataset = common[-1]
-    if not (isinstance(samples, PublishedSet) and dataset in data.PUBLISHED):
-        return evaluation.score(render, samples, *common), {}
-    faults = [fault.replace(f"{data.find_published(dataset)}/", "") for fault in samples.faults]
-    _say("\n".join([f"{samples.left_out} left out", *faults]))
-    fitted = aperture.choose(render, samples, asked, weights, device, root)
-    _say(f"aperture: {fitted}")
-    rows = evaluation.score(render, samples, *common, aperture=fitted.get("aperture"))
-    return rows, {"fitted": fitted, "left_out": samples.left_out, "faults": faults}
-
-
-def _at_wrong_disparities(render, samples, asked, smoke, common) -> list:
-    from bokehlib import evaluation
-
+def _at_wrong_disparities(measured: Callable[..., list], samples, asked, smoke: bool) -> list:
     one_lens = [sample for sample in samples if sample.blur == study.ROBUSTNESS_BLUR]
     errors = [error for error in asked.get("radii") or asked["disturbances"] if error != 0]
     errors = errors[:: 3 if smoke else 1]
     _say(f"{len(one_lens)} of them, each with the errors {errors}")
-    return [
-        row
-        for error in errors
-        for row in evaluation.score(render, one_lens, *common, perturbation=error)
-    ]
+    return [row for error in errors for row in measured(one_lens, perturbation=error)]
 
 
 def _say(line: str) -> None:

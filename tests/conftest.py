@@ -1,5 +1,6 @@
 """Fixtures for all tests: fixed seeds, no network, and the folder of shared material if there."""
 
+import logging
 import os
 import random
 from pathlib import Path
@@ -42,6 +43,12 @@ def loud(monkeypatch):
     from bokehlib import cli
 
     monkeypatch.setattr(cli, "_quieten", lambda: None)
+
+
+@pytest.fixture(autouse=True)
+def everything_is_heard():
+    """The command line silences warnings for its process, which is that of all tests here."""
+    logging.disable(logging.NOTSET)
 
 
 @pytest.fixture(autouse=True)

@@ -333,8 +333,11 @@ def test_committed_tables_follow_from_committed_scores(tmp_path, name):
     frame = tables.build(
         *(name, scores, results.published(name), benchmark, focus),
         *(results.read_fitted(), rated.rows, results.read_probe("strands")),
+        copies=results.read_probe("latents"),
         light=results.read_probe("origins"),
     )
+    if name == "latents":
+        notes[name] = tables.trained_how(results.read_stamp("latents", m) for m in study.LATENTS)
     if name == "origins":
         notes[name] = tables.credited(frame)
     if name in tables.QUALITY:
