@@ -98,6 +98,8 @@ def _spread(light: np.ndarray, radius: np.ndarray, threads: int | None) -> np.nd
         sums = np.zeros((last - first, width, 5))
         steps = np.zeros((last - first, width + 1, 6))
         add_discs(light, radius, start, stop, first, sums, steps)
+        flat, chords = np.split(steps[:, :width].cumsum(axis=1), [5], axis=2)
+        sums += np.where(chords > 0, flat, 0)  # outside of all chords there is but rounding
         return first, sums
 
     with ThreadPoolExecutor(threads or os.cpu_count()) as pool:
@@ -120,7 +122,7 @@ def _scatter_rows(
     """Add the discs of the source rows start..stop to sums, whose row 0 is image row `first`.
 
     Where a disc's weight is constant to the last digit, `steps` gets only where that begins and
-    ends in a row, and their number; what that sums to along a row is added in the end.
+    ends in a row, and their number: sums along rows make the discs of them.
     """
     height, width = radius.shape
     parts = np.empty(5)
@@ -157,13 +159,6 @@ def _scatter_rows(
                     for column in range(x + max(chord + 1, 1), min(x + wide, width)):
                         for part in range(5):
                             sums[row - first, column, part] += weights[column - x] * parts[part]
-    for row in range(len(sums)):
-        running = np.zeros(6)
-        for column in range(width):
-            running += steps[row, column]
-            if running[5] == 0:  # what is left is rounding
-                running[:] = 0
-            sums[row, column] += running[:5]
 
 
 @functools.cache

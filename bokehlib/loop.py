@@ -20,6 +20,7 @@ from diffusers.training_utils import EMAModel
 from tqdm import tqdm
 
 from bokehlib.errors import InputError
+from bokehlib.sharing import is_main
 
 
 @dataclass(frozen=True)
@@ -68,11 +69,6 @@ def own_part(size: int) -> slice:
         )
     share = size // state.num_processes
     return slice(state.process_index * share, (state.process_index + 1) * share)
-
-
-def is_main() -> bool:
-    """Whether this process is the one that writes."""
-    return PartialState().is_main_process
 
 
 def steps_done(run_dir: Path) -> int:

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from accelerate.utils import set_seed
 
-from bokehlib import adapters, discriminator, loop, mini, refiner
+from bokehlib import adapters, discriminator, loop, mini, refiner, sharing
 from bokehlib.acceleration import compile_networks
 from bokehlib.backbones import lpips_network
 from bokehlib.datasets import training_photos
@@ -133,7 +133,7 @@ def train(
     note: dict[str, Any] = {"steps": loop.steps_done(run_dir)}
     if judge is not None:
         note["discriminator"] = judge.label
-    if loop.is_main():
+    if sharing.is_main():
         adapters.save_adapter(averaged, recipe, run_dir / "adapter.safetensors", note)
     return averaged
 

@@ -7,6 +7,7 @@ file runs that file once more in a process of its own, where its laws are awake.
 import os
 import subprocess
 import sys
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -19,6 +20,16 @@ needs_triton = pytest.mark.skipif(find_spec("triton") is None, reason="needs Tri
 only_once = pytest.mark.skipif(
     INTERPRETED or torch.cuda.is_available(), reason="held in this process"
 )
+LAWS = [  # of a file of them
+    needs_triton,
+    pytest.mark.filterwarnings("ignore::RuntimeWarning"),  # numpy's, of pixels beyond the border
+]
+
+
+def few_programs(monkeypatch, kernels: str) -> None:
+    """The interpreter takes one program after the other: a few large ones are quicker."""
+    if INTERPRETED:
+        monkeypatch.setitem(import_module(kernels).SETTINGS, "ROWS", 16)
 
 
 def law(test):

@@ -1,6 +1,10 @@
-"""Small networks of SDXL's shape."""
+"""Small networks of SDXL's shape, and small pairs to train networks on."""
 
+import torch
 from diffusers import UNet2DConditionModel
+
+from bokehlib.optics import Lens
+from bokehlib.synthesis import Batch
 
 
 def two_levels(**more):
@@ -18,3 +22,12 @@ def two_levels(**more):
         norm_num_groups=4,
         **more,
     )
+
+
+def random_pairs(step, side, apertures):
+    """Two random pictures and maps with a shifted picture as truth, the same for the same step."""
+    draw = torch.Generator().manual_seed(step)
+    image = torch.rand(2, 3, side, side, generator=draw)
+    disparity = torch.rand(2, 1, side, side, generator=draw)
+    lens = Lens(torch.tensor([0.2, 0.7]), torch.tensor(apertures))
+    return Batch(image, disparity, torch.roll(image, 1, -1), lens)

@@ -2,23 +2,17 @@
 
 import pytest
 import torch
-from interpreted import DEVICE, INTERPRETED, all_laws_hold, law, needs_triton, only_once
+from interpreted import DEVICE, LAWS, all_laws_hold, few_programs, law, only_once
 
 from bokehlib.baselines import bokehme_classical
 from bokehlib.baselines.bokehme_classical import dilated
 
-pytestmark = [
-    needs_triton,
-    pytest.mark.filterwarnings("ignore::RuntimeWarning"),  # numpy's, of pixels beyond the border
-]
+pytestmark = LAWS
 
 
 @pytest.fixture(autouse=True)
 def quick_interpreter(monkeypatch):
-    if INTERPRETED:
-        from bokehlib.baselines import bokehme_kernel
-
-        monkeypatch.setitem(bokehme_kernel.SETTINGS, "ROWS", 16)
+    few_programs(monkeypatch, "bokehlib.baselines.bokehme_kernel")
 
 
 def kernel(defocus):

@@ -2,24 +2,17 @@
 
 import pytest
 import torch
-from interpreted import DEVICE, INTERPRETED, all_laws_hold, law, needs_triton, only_once
+from interpreted import DEVICE, LAWS, all_laws_hold, few_programs, law, only_once
 
 from bokehlib import classical
 from bokehlib.optics import Lens
 
-pytestmark = [
-    needs_triton,
-    pytest.mark.filterwarnings("ignore::RuntimeWarning"),  # numpy's, of pixels beyond the border
-]
+pytestmark = LAWS
 
 
 @pytest.fixture(autouse=True)
 def quick_interpreter(monkeypatch):
-    """The interpreter takes one program after the other: a few large ones are quicker."""
-    if INTERPRETED:
-        from bokehlib import classical_kernel
-
-        monkeypatch.setitem(classical_kernel.SETTINGS, "ROWS", 16)
+    few_programs(monkeypatch, "bokehlib.classical_kernel")
 
 
 def scene(height, width, batch=1):

@@ -4,13 +4,13 @@ from dataclasses import replace
 
 import pytest
 import torch
+from networks import random_pairs
 
 from bokehlib import adapters, data, latents, loop, mini, prior, results, study, tables, training
 from bokehlib.errors import run_command
 from bokehlib.optics import Lens, token_radius
 from bokehlib.pisa.processor import pisa_sites
 from bokehlib.study import LATENTS, Latent, Lessons, LossWeights, Recipe
-from bokehlib.synthesis import Batch
 
 LENS = Lens(0.3, 20.0)
 COARSE = LATENTS["f8-c4"]
@@ -24,11 +24,7 @@ def scene(height=64, width=96):
 
 
 def pairs(step):
-    draw = torch.Generator().manual_seed(step)
-    image = torch.rand(2, 3, 64, 64, generator=draw)
-    disparity = torch.rand(2, 1, 64, 64, generator=draw)
-    lens = Lens(torch.tensor([0.2, 0.7]), torch.tensor([24.0, 16.0]))
-    return Batch(image, disparity, torch.roll(image, 1, -1), lens)
+    return random_pairs(step, 64, (24.0, 16.0))
 
 
 # --- Networks and units ----------------------------------------------------------------------

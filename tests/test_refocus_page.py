@@ -6,23 +6,17 @@ import os
 import re
 import subprocess
 import sys
-from shutil import which
 
 import numpy as np
 import pytest
+from browser import CHROMIUM, needs_chromium
 from PIL import Image
 
 from bokehlib import images
 from bokehlib.refocus.session import _roughness
 
-pytest.importorskip("playwright", reason="needs playwright: pip install -e '.[dev]'")
 pytest.importorskip("voila", reason="needs voila: pip install -e '.[study]'")
-CHROMIUM = os.environ.get("BOKEHLIB_CHROMIUM") or next(
-    filter(None, map(which, ("chromium", "chromium-browser", "google-chrome"))), None
-)
-pytestmark = pytest.mark.skipif(
-    not CHROMIUM, reason="needs a Chromium (BOKEHLIB_CHROMIUM, chromium or google-chrome in PATH)"
-)
+pytestmark = needs_chromium
 PATIENCE = 120_000  # ms, for machines with much else to do
 BLOB = """async image => {
     const bytes = new Uint8Array(await (await fetch(image.src)).arrayBuffer());

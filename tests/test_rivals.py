@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from networks import random_pairs
 from torch.nn import functional as F
 
 from bokehlib import loop, methods, rivals
@@ -13,7 +14,6 @@ from bokehlib.baselines import bokehme, deeplens, mpib, restormer, trained
 from bokehlib.errors import InputError, run_command
 from bokehlib.optics import Lens
 from bokehlib.study import METHODS, MINI, RETRAINED, LossWeights
-from bokehlib.synthesis import Batch
 
 RIVALS = RETRAINED
 RECIPE = replace(MINI, weights=LossWeights(20, 0, 1, 0), batch_size=2, steps=4)
@@ -24,11 +24,7 @@ def count(network):
 
 
 def pairs(step):
-    draw = torch.Generator().manual_seed(step)
-    image = torch.rand(2, 3, 40, 40, generator=draw)
-    disparity = torch.rand(2, 1, 40, 40, generator=draw)
-    lens = Lens(torch.tensor([0.2, 0.7]), torch.tensor([16.0, 8.0]))
-    return Batch(image, disparity, torch.roll(image, 1, -1), lens)
+    return random_pairs(step, 40, (16.0, 8.0))
 
 
 @pytest.fixture(params=RIVALS)

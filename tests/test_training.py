@@ -5,6 +5,7 @@ from functools import partial
 
 import pytest
 import torch
+from networks import random_pairs
 from safetensors import safe_open
 from safetensors.torch import load_file
 from torch._dynamo.testing import CompileCounter
@@ -22,11 +23,7 @@ HALO = 16
 
 
 def pairs(step: int) -> Batch:
-    draw = torch.Generator().manual_seed(step)
-    image = torch.rand(2, 3, 32, 32, generator=draw)
-    disparity = torch.rand(2, 1, 32, 32, generator=draw)
-    lens = Lens(torch.tensor([0.2, 0.7]), torch.tensor([16.0, 8.0]))
-    return Batch(image, disparity, torch.roll(image, 1, -1), lens)
+    return random_pairs(step, 32, (16.0, 8.0))
 
 
 def run(folder, *slices, recipe=RECIPE, **options):

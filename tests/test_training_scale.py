@@ -14,7 +14,7 @@ from accelerate.state import AcceleratorState
 from safetensors.torch import load_file, save_file
 
 import bokehlib
-from bokehlib import discriminator, loop, sdxl, training
+from bokehlib import discriminator, loop, sdxl, sharing, training
 from bokehlib.adapters import add_adapters, recipe_of, trained
 from bokehlib.errors import InputError, run_command
 from bokehlib.losses import BokehLoss, authors_edge
@@ -266,7 +266,7 @@ def leave_gradients(run_dir):
     run(run_dir)
     rank = os.environ.get("RANK", "0")
     (run_dir / f"pairs-{rank}.json").write_text(json.dumps(seen))
-    if loop.is_main():
+    if sharing.is_main():
         save_file(gradients, run_dir / "gradients.safetensors")
 
 

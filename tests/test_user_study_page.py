@@ -2,28 +2,22 @@
 
 import csv
 import json
-import os
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from itertools import pairwise
 from pathlib import Path
-from shutil import copy, which
+from shutil import copy
 from threading import Thread
 
 import pandas as pd
 import pytest
+from browser import CHROMIUM, needs_chromium
 from made_up import cases
 
 from bokehlib import batch, ratings
 from bokehlib.user_study import page
 
-pytest.importorskip("playwright", reason="needs playwright: pip install -e '.[dev]'")
-CHROMIUM = os.environ.get("BOKEHLIB_CHROMIUM") or next(
-    filter(None, map(which, ("chromium", "chromium-browser", "google-chrome"))), None
-)
-pytestmark = pytest.mark.skipif(
-    not CHROMIUM, reason="needs a Chromium (BOKEHLIB_CHROMIUM, chromium or google-chrome in PATH)"
-)
+pytestmark = needs_chromium
 PATIENCE = 60_000  # ms, for machines with much else to do
 PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
 OPINIONS = {"scatter": 2, "drbokeh": 4, "mpib": 1}
