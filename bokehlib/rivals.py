@@ -61,11 +61,13 @@ def train(
         batch = pairs_from(photos, recipe, device)
     set_seed(recipe.seed)
     network = trained.maker(name)(name, paper_width).to(device)
+    own_terms: Callable[..., dict] | None = getattr(network, "own_terms", None)
 
     def terms(module: torch.nn.Module, step: int) -> dict[str, torch.Tensor]:
         pair = batch(step)
         predicted = module(pair.image, pair.disparity, pair.lens)
-        return loss(*(2 * x - 1 for x in (predicted.float(), pair.target, pair.image)))
+        parts = loss(*(2 * x - 1 for x in (predicted.float(), pair.target, pair.image)))
+        return parts | (own_terms(pair.target) if own_terms else {})
 
     averaged = loop.run(network, terms, schedule_of(recipe, device), run_dir, slice_steps)
     note = {

@@ -1,9 +1,10 @@
-"""Training the refiner of disparity on the scenes that also train BokehDiff.
+"""Training the refiner of disparity on scenes drawn as BokehDiff's, their foregrounds in relief.
 
 python -m bokehlib.train_refiner --photos FOLDER --run results/runs/refiner
 """
 
 import argparse
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,17 +12,21 @@ from pathlib import Path
 import torch
 
 from bokehlib import loop, refiner, tensorfiles
+from bokehlib.datasets import training_photos
 from bokehlib.disturb import random_disturbance
 from bokehlib.errors import Parser, run_command
-from bokehlib.study import FULL
-from bokehlib.synthesis import Batch
-from bokehlib.training import add_run_options, asked_for, pairs_from, schedule_of
+from bokehlib.study import FULL, Recipe
+from bokehlib.synthesis import Synthesiser, lit, to_display, training_cutouts
+from bokehlib.training import AHEAD, CROP, HALO, add_run_options, asked_for, schedule_of
 
 RECIPE = replace(FULL, learning_rate=1e-3, batch_size=32, steps=14_000)
 LARGEST = 6.0  # px by which outlines are wrong
 TOLERANCE = 0.02  # of a map's range
 FLOOR = 1e-3  # of a fit: some outlines are beyond reach
 EXACT = 3  # every third map is right: it has to stay as it is
+OTHERS = 0.8  # of a fit where the pixel's own disparity is right as well
+
+Scenes = tuple[torch.Tensor, torch.Tensor]  # image (B, 3, H, W), true disparity (B, 1, H, W)
 
 
 class _Chooser(torch.nn.Module):
@@ -36,7 +41,7 @@ class _Chooser(torch.nn.Module):
 
 
 def train(
-    batch: Callable[[int], Batch],
+    scenes: Callable[[int], Scenes],
     schedule: loop.Schedule,
     run_dir: Path,
     slice_steps: int | None = None,
@@ -46,7 +51,7 @@ def train(
     """Learn to undo dilation and erosion.
 
     Args:
-        batch: step -> scenes with true disparity.
+        scenes: step -> scenes with true disparity.
         schedule: length and rates.
         run_dir: checkpoints, loss curve and the weight file.
         slice_steps: at most so many steps in this call.
@@ -60,12 +65,11 @@ def train(
     chooser = _Chooser(widths).to(loop.device())
 
     def terms(module, step: int) -> dict[str, torch.Tensor]:
-        scenes = batch(step)
-        truth = scenes.disparity
+        image, truth = scenes(step)
         draw = loop.generator(truth.device, seed, step)
         wrong = random_disturbance(truth, draw, LARGEST)
         wrong[::EXACT] = truth[::EXACT]
-        return {"choice": choice_loss(module(scenes.image, wrong), wrong, truth)}
+        return {"choice": choice_loss(module(image, wrong), wrong, truth)}
 
     averaged = loop.run(chooser, terms, schedule, run_dir, slice_steps)
     averaged = {name.removeprefix("refiner."): value for name, value in averaged.items()}
@@ -75,10 +79,39 @@ def train(
     return averaged
 
 
-def choice_loss(weights: torch.Tensor, wrong: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
-    """How improbable the right neighbours were: -log sum_k w_k exp(-e_k / TOLERANCE).
+def scenes_from(
+    photos: Path, recipe: Recipe, device: torch.device | str
+) -> Callable[[int], Scenes]:
+    """Scenes by step; no target is rendered.
 
-    e_k is the error of neighbour k's disparity over the range of its map. Unlike an L1 loss of
+    Args:
+        photos: folder of training photographs, RGBA cut-outs perhaps in its subfolder `cutouts`.
+        recipe: its batch size and seed count.
+        device: where all pixel work happens.
+
+    Raises:
+        InputError: the photographs are unfit.
+    """
+    images, cutouts = training_photos([photos]), training_cutouts(photos)
+    maker = Synthesiser(images, cutouts, (CROP, CROP), HALO, device, max_radius=HALO)
+
+    @functools.lru_cache(maxsize=1)
+    def block(number: int) -> list[Scenes]:
+        size = recipe.batch_size
+        samples = range(number * AHEAD * size, (number + 1) * AHEAD * size)
+        layers = maker.layers([maker.draw(recipe.seed, n) for n in samples])
+        layers = lit(layers, loop.generator(device, recipe.seed, number))
+        parts = (to_display(layers.sharp()), layers.disparity())
+        return list(zip(*(part.split(size) for part in parts), strict=True))
+
+    return lambda step: block(step // AHEAD)[step % AHEAD]
+
+
+def choice_loss(weights: torch.Tensor, wrong: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
+    """How improbable the right neighbours were: -log sum_k w_k c_k exp(-e_k / TOLERANCE).
+
+    e_k is the error of neighbour k's disparity over the range of its map; c_k is 1 for the pixel
+    itself and `OTHERS` for all others, so that what is right stays as it is. Unlike an L1 loss of
     the result, which ends at the identity since that is right nearly everywhere, it learns most
     where the right neighbour seemed improbable.
 
@@ -92,8 +125,9 @@ def choice_loss(weights: torch.Tensor, wrong: torch.Tensor, truth: torch.Tensor)
     """
     span = (truth.amax((1, 2, 3)) - truth.amin((1, 2, 3))).clamp(min=0.05)[:, None, None, None]
     fit = torch.zeros_like(truth)
-    for weight, there in zip(weights.unbind(1), refiner.neighbours(wrong), strict=True):
-        fit = fit + weight[:, None] * torch.exp((truth - there).abs() / (-TOLERANCE * span))
+    for k, there in enumerate(refiner.neighbours(wrong)):
+        right = torch.exp((truth - there).abs() / (-TOLERANCE * span))
+        fit = fit + weights[:, k, None] * right * (OTHERS if k else 1)
     return -(fit + FLOOR).log().mean()
 
 
@@ -111,9 +145,9 @@ def main(argv: list[str] | None = None) -> None:
     recipe = asked_for(given, replace(RECIPE, learning_rate=given.learning_rate))
     recipe = replace(recipe, warmup_steps=recipe.steps // 20)
     device = loop.device()
-    batch = pairs_from(given.photos, recipe, device)
+    scenes = scenes_from(given.photos, recipe, device)
     schedule = schedule_of(recipe, device)
-    train(batch, schedule, given.run, given.slice_steps, recipe.seed)
+    train(scenes, schedule, given.run, given.slice_steps, recipe.seed)
 
 
 if __name__ == "__main__":

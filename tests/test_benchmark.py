@@ -7,7 +7,7 @@ import torch
 
 from bokehlib import results, tables
 from bokehlib.benchmark import __main__ as command
-from bokehlib.benchmark import agreement, attention, model, renderers, timing
+from bokehlib.benchmark import agreement, attention, model, renderers, timing, training
 from bokehlib.optics import circle_of_confusion, token_radius
 
 pytestmark = pytest.mark.skipif(torch.cuda.is_available(), reason="takes the CPU's clocks")
@@ -49,6 +49,27 @@ def test_a_smoke_run_leaves_rows_that_the_reporters_read(tmp_path, capsys):
         tables.speed(results.read_scores(root=tmp_path), rows), "speed"
     )
     assert "plain" in capsys.readouterr().out
+
+
+def test_a_training_step_is_timed_without_its_first_steps_and_its_waiting_is_told(tmp_path):
+    assert command.main(["--smoke", "--out", str(tmp_path), "--parts", "training"]) == 0
+    rows, stamps = results.read_speed(tmp_path)
+    (row,) = rows.to_dict("records")
+    assert (row["what"], row["direction"]) == ("training-sdxl-64", "both")
+    assert row["milliseconds"] > 0
+    parameters = stamps["training"]["parameters"]
+    assert parameters["batch_size"] == 2
+    assert 0 < parameters["waiting"] < 100
+
+
+def test_waiting_is_the_share_of_a_step_that_goes_into_pairs():
+    clock = training._Clock(lambda step: time.sleep(0.02), warm_up=1)
+    for step in range(4):
+        clock(step)
+        time.sleep(0.06)
+    clock.stop()
+    assert 80 <= clock.milliseconds < 160
+    assert 0.1 < clock.waiting < 0.35
 
 
 def test_a_photograph_is_the_same_picture_at_every_size_and_its_mean_radius_is_the_one_asked_for():

@@ -176,6 +176,23 @@ def test_where_the_error_map_is_0_the_classical_render_stands_and_where_it_is_1_
         assert bool((found - plain).abs().max() < 1e-6) == stands
 
 
+def test_a_network_that_trusts_the_classical_render_wholly_still_learns_to_draw_and_where():
+    torch.manual_seed(0)
+    network = BokehMe((4, 4)).train()
+    with torch.no_grad():
+        network.arnet.conv1.conv.bias[12:] = -30.0  # E is 0 everywhere
+    image, disparity = torch.rand(2, 3, 24, 24), torch.rand(2, 1, 24, 24)
+    plain = torch.full_like(image, 0.5)
+    made = network(image, disparity, Lens(0.5, 8.0), plain)
+    torch.testing.assert_close(made, plain)
+    target = plain.clone()
+    target[..., :12] += bokehme.WRONG / 2
+    terms = network.own_terms(target)
+    assert terms["error"].item() == pytest.approx(0.25, abs=1e-4)
+    terms["neural"].backward()
+    assert network.iunet.conv1.conv.weight.grad.abs().sum() > 0
+
+
 def test_in_training_pictures_of_one_blur_share_their_sizes_and_keep_their_places(monkeypatch):
     monkeypatch.setattr(bokehme, "GROUPS", 2)
     image, disparity = torch.rand(4, 3, 32, 32), torch.rand(4, 1, 32, 32)

@@ -1,5 +1,7 @@
 """Refining disparity: what it may never change, and that it helps where outlines are wrong."""
 
+import math
+
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -8,8 +10,8 @@ from bokehlib import refiner, train_refiner
 from bokehlib.datasets import load_dataset
 from bokehlib.disturb import disturb
 from bokehlib.loop import Schedule
-from bokehlib.optics import Lens
-from bokehlib.synthesis import Batch
+from bokehlib.synthesis import Layers, lit
+from bokehlib.synthesis.relief import BRIGHTEST, REACHES, shading
 
 
 @pytest.fixture(scope="module")
@@ -82,36 +84,93 @@ def test_a_right_map_hardly_changes(trained, samples):
 # --- Training ----------------------------------------------------------------------------------
 
 
-def test_the_loss_is_zero_where_all_weight_is_on_right_neighbours_and_large_elsewhere():
+def test_the_loss_is_least_where_right_pixels_stay_and_wrong_ones_take_right_neighbours():
     truth = torch.zeros(1, 1, 24, 24)
     truth[..., 12:] = 1.0
     wrong = torch.zeros(1, 1, 24, 24)
     wrong[..., 8:] = 1.0  # dilated by 4 px to the left
     there = torch.stack([n[:, 0] for n in refiner.neighbours(wrong)], dim=1)
     right = ((there - truth).abs() < 0.01).float()
-    right /= right.sum(dim=1, keepdim=True)
+    anyone = right / right.sum(dim=1, keepdim=True)
     stays = torch.zeros_like(right)
     stays[:, 0] = 1.0
-    assert abs(train_refiner.choice_loss(right, wrong, truth)) < 0.01
+    best = torch.where(right[:, :1] > 0, stays, anyone)
     share = 4 / 24  # of the columns are wrong
-    expected = -share * torch.tensor(train_refiner.FLOOR).log()
-    found = train_refiner.choice_loss(stays, wrong, truth)
-    torch.testing.assert_close(found, expected, rtol=0.02, atol=0)
+    loss = {
+        name: float(train_refiner.choice_loss(weights, wrong, truth))
+        for name, weights in (("best", best), ("anyone", anyone), ("stays", stays))
+    }
+    others = math.log(train_refiner.OTHERS)
+    assert loss["best"] == pytest.approx(-share * others, abs=0.01)
+    assert loss["anyone"] > loss["best"] + 0.1
+    assert loss["stays"] == pytest.approx(-share * math.log(train_refiner.FLOOR), rel=0.02)
 
 
 def test_training_in_two_slices_is_training_in_one(tmp_path):
-    def batch(step):
+    def scenes(step):
         draw = torch.Generator().manual_seed(step)
         image = torch.rand(4, 3, 32, 32, generator=draw)
         disparity = torch.rand(4, 1, 4, 4, generator=draw).repeat_interleave(8, 2)
-        disparity = disparity.repeat_interleave(8, 3)
-        return Batch(image, disparity, image, Lens(torch.zeros(4), torch.ones(4)))
+        return image, disparity.repeat_interleave(8, 3)
 
     schedule = Schedule(steps=4, learning_rate=1e-3)
-    whole = train_refiner.train(batch, schedule, tmp_path / "one")
-    train_refiner.train(batch, schedule, tmp_path / "two", slice_steps=2)
-    halves = train_refiner.train(batch, schedule, tmp_path / "two")
+    whole = train_refiner.train(scenes, schedule, tmp_path / "one")
+    train_refiner.train(scenes, schedule, tmp_path / "two", slice_steps=2)
+    halves = train_refiner.train(scenes, schedule, tmp_path / "two")
     assert whole.keys() == refiner.Refiner().state_dict().keys()
     assert all(torch.equal(whole[name], halves[name]) for name in whole)
     stored = load_file(tmp_path / "one" / refiner.WEIGHTS)
     assert torch.equal(stored["stem.bias"], whole["stem.bias"].half())
+
+
+# --- Relief ------------------------------------------------------------------------------------
+
+
+def bar():
+    alpha = torch.zeros(1, 1, 24, 40)
+    alpha[..., 12:28] = 1.0
+    return alpha
+
+
+def shade(alpha, steepness, azimuth, height, reach=1):
+    numbers = (torch.tensor([float(x)]) for x in (steepness, azimuth, height))
+    return shading(alpha, *numbers, torch.tensor([reach]))
+
+
+def test_a_flat_surface_and_the_middle_of_a_wide_one_keep_their_light():
+    assert torch.equal(shade(bar(), 0, 1, 1), torch.ones(1, 1, 24, 40))
+    middle = shade(bar(), 3, 1, 0.5)[..., 18:22]
+    torch.testing.assert_close(middle, torch.ones_like(middle))
+
+
+def test_the_side_towards_the_light_is_brighter_and_light_from_the_front_darkens_both_rims_alike():
+    left, right = (shade(bar(), 1, 0, 0.7)[0, 0, 12, x] for x in (12, 27))
+    assert left < 0.9
+    assert right > 1.1
+    front = shade(bar(), 1, 0, math.pi / 2)[0, 0, 12]
+    torch.testing.assert_close(front, front.flip(0))
+    assert front[12] < 0.9
+    upright, lying = shade(bar(), 2, 0.3, 0.6), shade(bar().mT, 2, math.pi / 2 - 0.3, 0.6)
+    torch.testing.assert_close(upright, lying.mT)
+
+
+def test_a_surface_bulges_as_far_from_its_rim_as_its_reach():
+    for chosen, pixels in enumerate(REACHES[:3]):
+        changed = (shade(bar(), 1, 0, 1, chosen)[0, 0, 12] - 1).abs() > 1e-4
+        assert changed[12:20].sum() == min(2 * pixels + 1, 8)
+
+
+def test_half_of_the_foregrounds_are_lit_and_nothing_else_changes():
+    draw = torch.Generator().manual_seed(0)
+    alpha = bar().expand(64, 2, -1, -1).clone()
+    alpha[:, 0] = 1.0
+    textures = torch.cat([0.4 * alpha[:, :, None].expand(-1, -1, 3, -1, -1), alpha[:, :, None]], 2)
+    layers = Layers(textures, torch.zeros(64, 2, 3), (24, 40))
+    made = lit(layers, draw)
+    assert torch.equal(made.textures[:, :, 3], textures[:, :, 3])
+    assert torch.equal(made.textures[:, 0], textures[:, 0])
+    assert made.planes is layers.planes
+    changed = (made.textures != textures).flatten(1).any(1)
+    assert 20 <= changed.sum() <= 44
+    assert (made.textures[:, :, :3] <= textures[:, :, 3:]).all()
+    assert 0.4 < made.textures[:, 1, :3].amax() <= 0.4 * BRIGHTEST

@@ -37,6 +37,7 @@ MINI_WIDTHS = (48, 32)  # of the embedded file
 GROUPS = 4  # of a training batch, each worked on at sizes of its own
 PUBLISHED = ("bokehme_arnet.pth", "bokehme_iunet.pth")
 LIMIT = 1e5  # of neural light
+WRONG = 0.1  # of display values, where the classical render is not to be trusted at all
 
 
 # --- Networks ---------------------------------------------------------------------------------
@@ -174,6 +175,7 @@ class BokehMe(nn.Module):
         """With random weights and so many channels in ARNet and IUNet."""
         super().__init__()
         self.arnet, self.iunet = ARNet(widths[0]), IUNet(widths[1])
+        self.parts: tuple[Tensor, ...] = ()
 
     def forward(
         self,
@@ -207,9 +209,25 @@ class BokehMe(nn.Module):
         for group, shrink in zip(order.chunk(count), most, strict=True):
             maps = [x[group] for x in (image, blur, largest)]
             sizes = _rung(shrink) if self.training else shrink
-            neural, error = adaptive(self.arnet, self.iunet, maps, (gamma - 1) / 4, sizes)
-            found.append(plain[group] * (1 - error) + neural * error)
-        return torch.cat(found).index_select(0, order.argsort())
+            found.append(adaptive(self.arnet, self.iunet, maps, (gamma - 1) / 4, sizes))
+        back = order.argsort()
+        neural, error = (torch.cat(part)[back] for part in zip(*found, strict=True))
+        if self.training:
+            self.parts = plain, neural, error
+        return plain * (1 - error) + neural * error
+
+    def own_terms(self, target: Tensor) -> dict[str, Tensor]:
+        """What training asks of the parts of its last picture, beside the losses of the picture.
+
+        Where E is near 0 the neural render learns nothing from the picture, and E stays there: so
+        the neural render is held to the target everywhere, and E to where the classical is wrong.
+
+        Args:
+            target: (B, 3, H, W), sRGB in [0, 1].
+        """
+        plain, neural, error = (part.float() for part in self.parts)
+        wrong = ((plain - target).abs().amax(1, keepdim=True) / WRONG).clamp(max=1)
+        return {"neural": F.l1_loss(neural, target), "error": F.l1_loss(error, wrong)}
 
 
 def _rung(shrink: float) -> float:

@@ -10,13 +10,14 @@ from typing import Any
 import torch
 
 from bokehlib import results
-from bokehlib.benchmark import attention, model, renderers
+from bokehlib.benchmark import attention, model, renderers, training
 from bokehlib.errors import Parser, run_command
 
 PARTS = {
     "attention": attention.rows,
     "model": model.rows,
     "wide": model.wide_rows,
+    "training": training.rows,
     "methods": renderers.rows,
 }
 OF_EACH_DEVICE = ("methods",)  # parts that a CPU and a GPU each have a file of

@@ -17,12 +17,12 @@ from bokehlib.pisa.processor import install
 from bokehlib.pisa.published import install_published, published_optics
 
 SIZES = {"sdxl-1024x1024": (1024, 1024), "sdxl-1536x1024": (1024, 1536)}  # height, width
-LARGE = {"sdxl-4096x2730": (2730, 4096)}
+LARGE = {"sdxl-6000x4000": (4000, 6000)}  # 24 megapixels
 TILE = 1024
 PLAIN = "sdxl-1024x1024-plain"  # what the others of this size are compared with
 COMPARED = ("sdxl-1024x1024", "sdxl-1024x1024-eager", "sdxl-1024x1024-published", PLAIN)
 RADIUS = 64.0  # px, the largest of the photograph's
-SMOKE = {"sdxl-1024x1024": (128, 128), "sdxl-1536x1024": (128, 192)}, {"sdxl-4096x2730": (160, 300)}
+SMOKE = {"sdxl-1024x1024": (128, 128), "sdxl-1536x1024": (128, 192)}, {"sdxl-6000x4000": (200, 300)}
 SMOKE_TILE, SMOKE_RADIUS = 256, 16.0
 
 

@@ -12,7 +12,8 @@ from bokehlib.synthesis.mattes import (
     load_cutouts,
 )
 from bokehlib.synthesis.photos import crops
-from bokehlib.synthesis.planes import Layers, lens_points, lens_points_needed
+from bokehlib.synthesis.planes import Layers, lens_points, lens_points_needed, to_display
+from bokehlib.synthesis.relief import lit
 from bokehlib.synthesis.scenes import Batch, Scene, Synthesiser, training_cutouts
 
 __all__ = [
@@ -27,6 +28,8 @@ __all__ = [
     "draw_cutouts",
     "lens_points",
     "lens_points_needed",
+    "lit",
     "load_cutouts",
+    "to_display",
     "training_cutouts",
 ]
