@@ -1,5 +1,6 @@
 """Command line of the benchmark."""
 
+import gc
 import sys
 import time
 from collections.abc import Iterable
@@ -66,6 +67,7 @@ def _measure(out: Path, smoke: bool, parts: Iterable[str]) -> None:
             # What there is, should the run be cut off; a whole part replaces what stands.
             results.write_speed(file, rows, stamp, out / "runs" / "benchmark")
         results.write_speed(file, model.compared(rows), stamp, out)
+        gc.collect()  # what a part leaves in cycles would count as memory of the next
 
 
 if __name__ == "__main__":
