@@ -21,6 +21,7 @@ def parts(frame: pd.DataFrame, published: pd.DataFrame) -> dict[str, str]:
         f"Attention, forward and backward: {cells}": _by_size(attention[~forward]),
         "Visibility: milliseconds": _by_size(rows[what.str.startswith("visibility")]),
         "The whole model by stage: milliseconds": _by_stage(rows[what.str.startswith("sdxl-")]),
+        "A training step": _training(rows[what.str.startswith("training-")]),
         "One picture by method": _durations(rows, published),
     }
     return {
@@ -64,6 +65,16 @@ def _by_stage(rows: pd.DataFrame) -> pd.DataFrame:
     whole = rows.set_index("what").reindex(wide["what"]).reset_index()
     peak, ratio = _texts(whole["peak_gib"], "{:.2f}"), _texts(whole["ratio_to_plain"], "{:.2f}")
     return wide.assign(**{"peak GiB": peak, "ratio to plain": ratio})
+
+
+def _training(rows: pd.DataFrame) -> pd.DataFrame:
+    """A row a size: milliseconds and peak memory of a step."""
+    texts = {
+        "what": rows["what"],
+        "milliseconds": _texts(rows["milliseconds"], "{:.0f}"),
+        "peak GiB": _texts(rows["peak_gib"], "{:.1f}"),
+    }
+    return pd.DataFrame(texts)
 
 
 def _durations(rows: pd.DataFrame, published: pd.DataFrame) -> pd.DataFrame:

@@ -1,6 +1,7 @@
 """Laws of the figures: same bytes, right numbers, readable labels, small files."""
 
 import json
+import re
 
 import numpy as np
 import pandas as pd
@@ -37,6 +38,14 @@ def test_figures_written_twice_have_the_same_bytes(tmp_path):
                 ]
             )
         assert drawn[0] == drawn[1]
+
+
+def test_a_drawing_holds_hundredths_of_a_point_and_letters_keep_their_scale(tmp_path):
+    fill(tmp_path)
+    text = results.write_figure(robustness(results.read_scores(root=tmp_path)), "fig7", tmp_path)
+    text = text.read_text()
+    assert "scale(0.015625)" in text
+    assert max(len(n) for n in re.findall(r"[1-9]\d*\.(\d+)", text)) == 2
 
 
 def columns(figure):

@@ -32,7 +32,8 @@ def synthetic_rows(sizes=SIZES, heads=10):
         lines.append(f"visibility,{size},,8,forward,{0.2 * count:.6g},,")
     models = {"sdxl-1024x1024": 90, "sdxl-1024x1024-plain": 80, "sdxl-1536x1024": 1234}
     lines += [f"{name},,,,forward,{time},9.6,{time / 80:.6g}" for name, time in models.items()]
-    return [*lines, "sdxl-1024x1024/unet,,,,forward,33,,"]
+    training = "training-sdxl-512,,,,both,1234,20.5,"
+    return [*lines, "sdxl-1024x1024/unet,,,,forward,33,,", training]
 
 
 def synthetic_benchmark(root, lines=None, columns=tables.SPEED_COLUMNS):
@@ -83,7 +84,9 @@ def test_parts_measured_apart_stand_beside_each_other_and_name_their_devices(tmp
     assert "(model)" in sentence
     assert "dB" not in sentence
     stamps["model"]["parameters"] = {"psnr_to_float32": 51.26}
+    stamps["training"] = DEVICE | {"parameters": {"batch_size": 2, "waiting": 3.26}}
     assert "51.3 dB against float32" in tables.measured_on(stamps)
+    assert "has 2 pairs; waiting for them is 3.3 % of it." in tables.measured_on(stamps)
 
 
 def test_a_combination_that_stands_there_twice_is_refused(tmp_path):
@@ -189,7 +192,12 @@ def cells(text, *first):
 def test_each_part_shows_its_numbers_by_size_by_stage_and_by_method(tmp_path):
     fill(tmp_path)
     rows, _ = synthetic_benchmark(tmp_path)
-    forward, both, visibility, model, methods = parts(tmp_path, rows).values()
+    forward, both, visibility, model, training, methods = parts(tmp_path, rows).values()
+    assert cells(training, "training-sdxl-512") == {
+        "what": "training-sdxl-512",
+        "milliseconds": "1234",
+        "peak GiB": "20.5",
+    }
     assert cells(forward, "pisa", "8")["64x64, 10 heads"] == "0.180 (1.80)"
     assert cells(both, "pisa", "8")["64x64, 10 heads"] == "0.540 (1.80)"
     assert cells(visibility, "visibility", "8")["64x64"] == "0.200"
@@ -204,7 +212,7 @@ def test_each_part_shows_its_numbers_by_size_by_stage_and_by_method(tmp_path):
 
 def test_parts_that_were_not_measured_say_so_and_the_papers_seconds_stay(tmp_path):
     *measured, methods = parts(tmp_path, tables.NO_SPEED).values()
-    assert measured == ["not run"] * 4
+    assert measured == ["not run"] * 5
     assert list(cells(methods, "BokehDiff").values()) == ["BokehDiff", "3.974", "not run"]
 
 

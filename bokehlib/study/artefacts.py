@@ -56,8 +56,9 @@ _RETRAINED_SCORES = tuple(
     Scores("synbokeh-mini", m, perturbed=True, optional=True) for m in RETRAINED
 )
 TRACED = ("scatter", "layered", "bokehdiff-mini")  # at wrong disparities of the path-traced scenes
-_RENDERED_SCORES = tuple(
-    Scores("rendered", m, perturbed=m in TRACED) for m in (*EMBEDDED, "drbokeh")
+_RENDERED_SCORES = (
+    *(Scores("rendered", m, perturbed=m in TRACED) for m in (*EMBEDDED, "drbokeh")),
+    *(Scores("rendered", m, optional=True) for m in RETRAINED),
 )
 _STRIP = "46_picture_strips"
 

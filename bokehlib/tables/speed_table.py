@@ -16,6 +16,7 @@ SPEED_KINDS = (
 SPEED_PLANNED = (  # measured on an accelerator
     *("plain", "pisa", "pisa-novis", "pisa-reference", "pisa-published", "visibility"),
     *("sdxl-1024x1024", "sdxl-1024x1024-plain", "sdxl-1024x1024-published"),
+    "training-sdxl-512",
 )
 PLACES = tuple(  # size and device of a method's row in one run of all
     f"{size}-{device}" for device in ("cpu", "cuda") for size in ("384x256", "1536x1024")
@@ -56,10 +57,15 @@ def measured_on(stamps: dict[str, Any]) -> str:
         places.setdefault(place, []).append(part)
     named = [f"{place} ({', '.join(parts)})" for place, parts in places.items()]
     sentence = f"The other rows were measured on {'; '.join(named)}."
-    for stamp in stamps.values():
-        if loss := stamp.get("parameters", {}).get("psnr_to_float32"):
+    for asked in (stamp.get("parameters", {}) for stamp in stamps.values()):
+        if loss := asked.get("psnr_to_float32"):
             sentence += (
                 f" The accelerated bfloat16 picture has a PSNR of {loss:.1f} dB against float32, "
                 "with the same random weights."
+            )
+        if "waiting" in asked:
+            sentence += (
+                f" A training step has {asked['batch_size']} pairs; waiting for them is "
+                f"{asked['waiting']:.1f} % of it."
             )
     return sentence
