@@ -1,6 +1,7 @@
 """Laws of the documents: what they name exists, and their numbers are the measured ones."""
 
 import ast
+import itertools
 import re
 import shlex
 from collections import Counter
@@ -45,7 +46,7 @@ LABELS = {
     *(f"P{n}" for n in range(1, 14)),
     *(f"B{n}" for n in range(1, 27)),
     *(f"D{n}" for n in range(1, 13)),
-    *(f"X{n}" for n in range(1, 7)),
+    *(f"X{n}" for n in range(1, 8)),
     *(f"S{n}" for n in range(1, 10)),
 }
 PROGRAMS = {
@@ -131,6 +132,11 @@ def test_every_command_is_one_that_the_program_accepts(page):
             assert re.search(rf"^{words[1]}:", makefile, re.MULTILINE), line
         elif words[0] in ("cp", "mkdir"):
             assert all("results/runs/" in place for place in words[1:] if place[0] != "-")
+        elif words[0] == ".venv/bin/papermill":
+            given = [name for flag, name in itertools.pairwise(words) if flag == "-p"]
+            source = (ROOT / words[1]).read_text(encoding="utf-8")
+            assert given
+            assert all(f'"{name}: ' in source for name in given), line
         elif words[0] == ".venv/bin/snakemake":
             _, asked = parse_args(words[1:])
             assert set(asked.targets) <= set(study.ARTEFACTS), line
