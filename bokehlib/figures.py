@@ -4,6 +4,8 @@ One style for all: sizes in inches as printed, text of 8 points, colours of `stu
 Figures are made without pyplot, so that no window system and no global state takes part.
 """
 
+import io
+import re
 import textwrap
 from typing import Any
 
@@ -33,6 +35,14 @@ STYLE: dict[Any, Any] = {
     "lines.linewidth": 1.4,
     "svg.hashsalt": "bokehlib",  # else every run names its clip paths differently
 }
+_HUNDREDTHS = re.compile(r"([1-9]\d*\.\d\d)\d+")  # of a point; scales of letters are below 1
+
+
+def svg(figure: Figure) -> str:
+    """A figure as text, to a hundredth of a point and without its date."""
+    drawn = io.StringIO()
+    figure.savefig(drawn, format="svg", metadata={"Date": None})
+    return _HUNDREDTHS.sub(r"\1", drawn.getvalue())
 
 
 # --- Asked and measured blur ------------------------------------------------------------------

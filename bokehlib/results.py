@@ -4,10 +4,8 @@ Everything is written to a temporary name and moved into place, and the same con
 the same bytes, so that a diff shows what changed. No torch: tables render on any machine.
 """
 
-import io
 import json
 import os
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -336,9 +334,6 @@ def write_table(frame: pd.DataFrame, name: str, root: Path = RESULTS, note: str 
     return shown
 
 
-_HUNDREDTHS = re.compile(r"([1-9]\d*\.\d\d)\d+")  # of a point, not of a scale below 1
-
-
 def write_figure(figure: "Figure", name: str, root: Path = RESULTS, suffix: str = ".svg") -> Path:
     """Write `figures/<name>.svg` or `.webp`, without dates, so that two runs agree to the byte.
 
@@ -346,14 +341,12 @@ def write_figure(figure: "Figure", name: str, root: Path = RESULTS, suffix: str 
     """
     import matplotlib  # here, so that scores can be written where it is not installed
 
-    from bokehlib.figures import STYLE
+    from bokehlib.figures import STYLE, svg
 
     path = (root / "figures" / name).with_suffix(suffix)
     with replacing(path) as temporary, matplotlib.rc_context(STYLE):
         if suffix == ".svg":
-            drawn = io.StringIO()
-            figure.savefig(drawn, format="svg", metadata={"Date": None})
-            temporary.write_text(_HUNDREDTHS.sub(r"\1", drawn.getvalue()), encoding="utf-8")
+            temporary.write_text(svg(figure), encoding="utf-8")
             return path
         style = {"quality": PICTURE_QUALITY, "method": 6}
         for dpi in (160, 140, 120, 100, 80):
