@@ -90,6 +90,8 @@ def _spread(light: np.ndarray, radius: np.ndarray, threads: int | None) -> np.nd
     rows = -(-height // STRIPS)
     starts = range(0, height, rows)
     total = np.zeros((height, width, 5))  # (H, W, [sum(w light), sum(w)])
+    widest = int(min(radius.max(), max(height, width))) + 2
+    whole, rest = _distances(2 * widest * widest)
 
     def strip(start: int) -> tuple[int, np.ndarray]:
         stop = min(start + rows, height)
@@ -97,7 +99,7 @@ def _spread(light: np.ndarray, radius: np.ndarray, threads: int | None) -> np.nd
         first, last = max(start - reach, 0), min(stop + reach, height)
         sums = np.zeros((last - first, width, 5))
         steps = np.zeros((last - first, width + 1, 6))
-        add_discs(light, radius, start, stop, first, sums, steps)
+        add_discs(light, radius, start, stop, first, sums, steps, whole, rest)
         flat, chords = np.split(steps[:, :width].cumsum(axis=1), [5], axis=2)
         sums += np.where(chords > 0, flat, 0)  # outside of all chords there is but rounding
         return first, sums
@@ -110,6 +112,13 @@ def _spread(light: np.ndarray, radius: np.ndarray, threads: int | None) -> np.nd
     return np.divide(total[..., :4], weight, out=np.zeros_like(light), where=weight > 0)
 
 
+def _distances(most: int) -> tuple[np.ndarray, np.ndarray]:
+    """Of every d^2 below `most`: the whole pixels n of d, and exp(8 (d - n))."""
+    distance = np.sqrt(np.arange(most))
+    whole = distance.astype(np.int64)
+    return whole, np.exp(8 * (distance - whole))
+
+
 def _scatter_rows(
     light: np.ndarray,
     radius: np.ndarray,
@@ -118,11 +127,14 @@ def _scatter_rows(
     first: int,
     sums: np.ndarray,
     steps: np.ndarray,
+    whole: np.ndarray,
+    rest: np.ndarray,
 ) -> None:
     """Add the discs of the source rows start..stop to sums, whose row 0 is image row `first`.
 
     Where a disc's weight is constant to the last digit, `steps` gets only where that begins and
-    ends in a row, and their number: sums along rows make the discs of them.
+    ends in a row, and their number: sums along rows make the discs of them. `whole` and `rest`
+    are of `_distances`: exp(8 (d - r)) is a factor of each d and one of each whole pixel.
     """
     height, width = radius.shape
     parts = np.empty(5)
@@ -138,11 +150,15 @@ def _scatter_rows(
             parts[:4], parts[4] = light[y, x], 1
             weights = np.empty(wide)
             flat = r - FLAT
+            inmost = max(int(min(flat, 2.0 * max(height, width))), 0)
+            far = whole[(high - 1) * (high - 1) + (wide - 1) * (wide - 1)]
+            edge = np.exp(8 * (np.arange(inmost, far + 1) - r))
             for dy in range(high):
                 chord = int(min(math.sqrt(flat * flat - dy * dy), wide)) if dy <= flat else -1
                 for dx in range(chord + 1, wide):
-                    # (1 + tanh(-b/2)) / 2 = 1 / (1 + exp(b))
-                    weights[dx] = energy / (1 + math.exp(8 * (math.sqrt(dy * dy + dx * dx) - r)))
+                    # (1 + tanh(-b/2)) / 2 = 1 / (1 + exp(b)), b = 8 (d - r)
+                    square = dy * dy + dx * dx
+                    weights[dx] = energy / (1 + rest[square] * edge[whole[square] - inmost])
                 for row in range(y - dy, y + dy + 1, max(2 * dy, 1)):
                     if row < 0 or row >= height:
                         continue
@@ -166,7 +182,8 @@ def compiled() -> Callable[..., None]:
     """The sums over sources as machine code, which takes seconds to make without a cache."""
     import numba
 
-    signature = "void(f8[:, :, ::1], f8[:, ::1], i8, i8, i8, f8[:, :, ::1], f8[:, :, ::1])"
+    planes = "f8[:, :, ::1]"
+    signature = f"void({planes}, f8[:, ::1], i8, i8, i8, {planes}, {planes}, i8[::1], f8[::1])"
     try:
         return numba.njit(signature, nogil=True, cache=True)(_scatter_rows)
     except RuntimeError:  # no folder for the cache can be written to
