@@ -90,7 +90,7 @@ def _spread(light: np.ndarray, radius: np.ndarray, threads: int | None) -> np.nd
     rows = -(-height // STRIPS)
     starts = range(0, height, rows)
     total = np.zeros((height, width, 5))  # (H, W, [sum(w light), sum(w)])
-    widest = int(min(radius.max(), max(height, width))) + 2
+    widest = int(min(radius.max().clip(0), max(height, width))) + 2
     whole, rest = _distances(2 * widest * widest)
 
     def strip(start: int) -> tuple[int, np.ndarray]:

@@ -4,7 +4,6 @@ python -m bokehlib.train_refiner --photos FOLDER --run results/runs/refiner
 """
 
 import argparse
-import functools
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +16,7 @@ from bokehlib.disturb import random_disturbance
 from bokehlib.errors import Parser, run_command
 from bokehlib.study import FULL, Recipe
 from bokehlib.synthesis import Synthesiser, lit, to_display, training_cutouts
-from bokehlib.training import AHEAD, CROP, HALO, add_run_options, asked_for, schedule_of
+from bokehlib.training import CROP, HALO, add_run_options, asked_for, in_blocks, schedule_of
 
 RECIPE = replace(FULL, learning_rate=1e-3, batch_size=32, steps=14_000)
 LARGEST = 6.0  # px by which outlines are wrong
@@ -95,16 +94,13 @@ def scenes_from(
     images, cutouts = training_photos([photos]), training_cutouts(photos)
     maker = Synthesiser(images, cutouts, (CROP, CROP), HALO, device, max_radius=HALO)
 
-    @functools.lru_cache(maxsize=1)
-    def block(number: int) -> list[Scenes]:
-        size = recipe.batch_size
-        samples = range(number * AHEAD * size, (number + 1) * AHEAD * size)
+    def block(number: int, samples: range) -> list[Scenes]:
         layers = maker.layers([maker.draw(recipe.seed, n) for n in samples])
         layers = lit(layers, loop.generator(device, recipe.seed, number))
         parts = (to_display(layers.sharp()), layers.disparity())
-        return list(zip(*(part.split(size) for part in parts), strict=True))
+        return list(zip(*(part.split(recipe.batch_size) for part in parts), strict=True))
 
-    return lambda step: block(step // AHEAD)[step % AHEAD]
+    return in_blocks(block, recipe.batch_size)
 
 
 def choice_loss(weights: torch.Tensor, wrong: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:

@@ -9,7 +9,7 @@ import functools
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from accelerate.utils import set_seed
@@ -21,7 +21,6 @@ from bokehlib.datasets import training_photos
 from bokehlib.disturb import random_disturbance
 from bokehlib.errors import InputError, Parser, run_command
 from bokehlib.losses import BokehLoss, discrimination
-from bokehlib.optics import Lens
 from bokehlib.pipeline import BokehPipeline
 from bokehlib.profiles import PROFILES, Profile
 from bokehlib.study import RECIPES, TRAINABLE, Recipe
@@ -31,6 +30,7 @@ from bokehlib.weightfiles import need_weights
 CROP, HALO = PROFILES["mini"].crop, PROFILES["mini"].halo
 SAMPLING = (8, 2)  # of the visibility; a training step draws a fresh scene anyway
 AHEAD = 4  # steps whose pairs are made in one go: many lens points, few launches
+T = TypeVar("T")
 
 
 def hardness_at(progress: float, first: float = 3.0, last: float = 1e6) -> float:
@@ -223,28 +223,31 @@ def pair_stream(
     size = recipe.batch_size
     refine = refiner.load(device) if recipe.refined else None
 
-    @functools.lru_cache(maxsize=1)
-    def block(number: int) -> Batch:
-        samples = range(number * AHEAD * size, (number + 1) * AHEAD * size)
+    def block(number: int, samples: range) -> list[Batch]:
         pairs = synthesiser.batch(recipe.seed, samples)
         if recipe.disturbed:
             draw, second = loop.generator(device, recipe.seed, number), pairs.disparity[1::2]
             second.copy_(random_disturbance(second, draw, recipe.disturbed))
-        return (
-            pairs
-            if refine is None
-            else replace(pairs, disparity=refine(pairs.image, pairs.disparity))
-        )
+        if refine is not None:
+            pairs = replace(pairs, disparity=refine(pairs.image, pairs.disparity))
+        return [pairs.part(slice(start, start + size)) for start in range(0, len(samples), size)]
 
-    def batch(step: int) -> Batch:
-        whole, part = block(step // AHEAD), slice(step % AHEAD * size, (step % AHEAD + 1) * size)
-        focus, aperture = (
-            torch.as_tensor(x)[part] for x in (whole.lens.focus, whole.lens.aperture)
-        )
-        lens = Lens(focus, aperture)
-        return Batch(whole.image[part], whole.disparity[part], whole.target[part], lens)
+    return in_blocks(block, size)
 
-    return batch
+
+def in_blocks(make: Callable[[int, range], list[T]], size: int) -> Callable[[int], T]:
+    """What a step learns from, made for `AHEAD` steps in one go.
+
+    Args:
+        make: number of the block, numbers of its samples -> what each of its steps gets.
+        size: samples a step.
+    """
+
+    @functools.lru_cache(maxsize=1)
+    def block(number: int) -> list[T]:
+        return make(number, range(number * AHEAD * size, (number + 1) * AHEAD * size))
+
+    return lambda step: block(step // AHEAD)[step % AHEAD]
 
 
 def at_scale(

@@ -19,7 +19,7 @@ from bokehlib.study import FULL
 from bokehlib.synthesis import Batch
 
 WARM_UP, COUNTED = 8, 24  # steps; pairs are made for `training.AHEAD` steps at a time
-SMOKE_STEPS = 1, 2
+SMOKE_STEPS = 1, 4  # so that one of those counted waits for pairs, too
 SMOKE_CROP, SMOKE_HALO = 64, 16
 
 
@@ -28,7 +28,7 @@ def rows(device: str, smoke: bool, note: dict[str, Any]) -> Iterator[Row]:
 
     Args:
         device: "cuda" or "cpu".
-        smoke: a tiny model and pairs, two steps.
+        smoke: a tiny model and pairs, a few steps.
         note: gets "batch_size" and, in per cent of a step, "waiting".
     """
     profile = profiles.PROFILES["sdxl"]
