@@ -14,13 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from accelerate import Accelerator, PartialState
+from accelerate import Accelerator
 from diffusers.optimization import get_cosine_schedule_with_warmup
 from diffusers.training_utils import EMAModel
 from tqdm import tqdm
 
+from bokehlib import sharing
 from bokehlib.errors import InputError
-from bokehlib.sharing import is_main
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ def device() -> str:
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = True
     if not torch.cuda.is_available():
         return "cpu"
-    state = PartialState()
+    state = sharing.state()
     return f"cuda:{state.local_process_index}" if state.num_processes > 1 else "cuda"
 
 
@@ -61,7 +61,7 @@ def own_part(size: int) -> slice:
     Raises:
         InputError: they cannot be shared.
     """
-    state = PartialState()
+    state = sharing.state()
     if size % state.num_processes:
         raise InputError(
             f"--batch-size: found {size} for {state.num_processes} processes; "
@@ -109,7 +109,7 @@ def run(
     trainer.resume(run_dir)
     log = _LossLog(run_dir / "loss.csv", trainer.steps, schedule)
     end = min(schedule.steps, trainer.steps + (slice_steps or schedule.steps))
-    shown = None if is_main() else True
+    shown = None if sharing.is_main() else True
     for step in tqdm(range(trainer.steps, end), desc=run_dir.name, mininterval=5, disable=shown):
         log.add(step + 1, trainer.mean(trainer.step()))
         if trainer.steps % schedule.checkpoint_every == 0 or trainer.steps == end:
@@ -222,11 +222,11 @@ class _Trainer:
         name = f"state-{self.steps}"
         partial = run_dir / "state.part"
         with self.accelerator.main_process_first():
-            if is_main():
+            if sharing.is_main():
                 shutil.rmtree(partial, ignore_errors=True)
         self.accelerator.save_state(str(partial))
         self.accelerator.wait_for_everyone()
-        if is_main():
+        if sharing.is_main():
             self._adopt(partial, run_dir, name)
         self.accelerator.wait_for_everyone()
 
@@ -267,7 +267,7 @@ class _LossLog:
                 self.close()
 
     def close(self) -> None:
-        if not is_main():
+        if not sharing.is_main():
             return
         partial = self.path.with_suffix(".part")
         with partial.open("w", newline="") as file:

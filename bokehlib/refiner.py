@@ -4,9 +4,10 @@ An estimated disparity map is right about surfaces and wrong about outlines: the
 beside those of the photo. A small convolutional network sees both and says, for every pixel, whose
 disparity among its neighbours' it should have,
 
-    refined(p) = d(p) + sum_k w_k(p) (d(p + o_k) - d(p)),   w = softmax over the offsets o_k,
+    refined(p) = d(p + o_k),   k = argmax over the offsets o_k of w_k(p), w = softmax,
 
-so the result never leaves the range of what stands around and a constant map stays as it is.
+so every disparity of the result is one of the map's, none between a foreground's and a background's,
+and a constant map stays as it is.
 """
 
 import itertools
@@ -98,10 +99,10 @@ class Refiner(nn.Module):
         Returns:
             Like disparity.
         """
-        weights = self.weights(image, disparity)
-        refined = disparity.clone()
-        for weight, there in zip(weights.unbind(1), neighbours(disparity), strict=True):
-            refined += weight[:, None] * (there - disparity)
+        chosen = self.weights(image, disparity).argmax(dim=1, keepdim=True)
+        refined = disparity
+        for k, there in enumerate(neighbours(disparity)):
+            refined = torch.where(chosen == k, there, refined)
         return refined
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from accelerate.utils import set_seed
 
-from bokehlib import loop
+from bokehlib import loop, sharing
 from bokehlib.backbones import lpips_network
 from bokehlib.baselines import trained
 from bokehlib.errors import Parser, run_command
@@ -65,6 +65,7 @@ def train(
 
     def terms(module: torch.nn.Module, step: int) -> dict[str, torch.Tensor]:
         pair = batch(step)
+        pair = pair.part(loop.own_part(len(pair.image)))
         predicted = module(pair.image, pair.disparity, pair.lens)
         parts = loss(*(2 * x - 1 for x in (predicted.float(), pair.target, pair.image)))
         return parts | (own_terms(pair.target) if own_terms else {})
@@ -75,7 +76,8 @@ def train(
         "batch_size": recipe.batch_size,
         "seed": recipe.seed,
     }
-    trained.save(averaged, run_dir / trained.weight_file(name), name, paper_width, note)
+    if sharing.is_main():
+        trained.save(averaged, run_dir / trained.weight_file(name), name, paper_width, note)
     return averaged
 
 

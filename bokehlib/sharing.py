@@ -5,9 +5,12 @@ In a process that was started alone all of it is no more than a loop.
 
 import os
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from bokehlib.errors import InputError
+
+if TYPE_CHECKING:
+    from accelerate import PartialState
 
 Item = TypeVar("Item")
 Made = TypeVar("Made")
@@ -16,6 +19,14 @@ Made = TypeVar("Made")
 def processes() -> int:
     """How many processes work together."""
     return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def state() -> "PartialState":
+    """accelerate's view of them. On a CPU it has to be told, or each takes itself for the only one."""
+    import torch
+    from accelerate import PartialState
+
+    return PartialState(cpu=not torch.cuda.is_available())
 
 
 def is_main() -> bool:
@@ -51,11 +62,10 @@ def spread(
     if processes() == 1:
         return [work(item) for item in tqdm(items, desc=title, disable=hidden)]
 
-    from accelerate import PartialState
     from accelerate.utils import gather_object
 
     made: list[tuple[Made | None, str]] = []
-    with PartialState().split_between_processes(list(range(len(items)))) as own:
+    with state().split_between_processes(list(range(len(items)))) as own:
         for number in tqdm(own, desc=title, disable=hidden):
             try:
                 made.append((work(items[number]), ""))

@@ -15,7 +15,14 @@ from bokehlib.datasets import training_photos
 from bokehlib.disturb import random_disturbance
 from bokehlib.errors import Parser, run_command
 from bokehlib.study import FULL, Recipe
-from bokehlib.synthesis import Synthesiser, lit, to_display, training_cutouts
+from bokehlib.synthesis import (
+    RELIEF_FAMILIES,
+    Synthesiser,
+    draw_cutouts,
+    lit,
+    to_display,
+    training_cutouts,
+)
 from bokehlib.training import CROP, HALO, add_run_options, asked_for, in_blocks, schedule_of
 
 RECIPE = replace(FULL, learning_rate=1e-3, batch_size=32, steps=14_000)
@@ -23,6 +30,7 @@ LARGEST = 6.0  # px by which outlines are wrong
 TOLERANCE = 0.02  # of a map's range
 FLOOR = 1e-3  # of a fit: some outlines are beyond reach
 EXACT = 3  # every third map is right: it has to stay as it is
+RODS = 96  # drawn
 OTHERS = 0.8  # of a fit where the pixel's own disparity is right as well
 
 Scenes = tuple[torch.Tensor, torch.Tensor]  # image (B, 3, H, W), true disparity (B, 1, H, W)
@@ -91,7 +99,8 @@ def scenes_from(
     Raises:
         InputError: the photographs are unfit.
     """
-    images, cutouts = training_photos([photos]), training_cutouts(photos)
+    images = training_photos([photos])
+    cutouts = [*training_cutouts(photos), draw_cutouts(RELIEF_FAMILIES, RODS, seed=0)]
     maker = Synthesiser(images, cutouts, (CROP, CROP), HALO, device, max_radius=HALO)
 
     def block(number: int, samples: range) -> list[Scenes]:

@@ -57,6 +57,7 @@ def test_two_processes_leave_the_files_and_rows_of_one(folder, capfd):
         "assert sharing.processes() == 2\n"
         f"assert cli.main({render('two')}) == 0\n"
         f"scoring.main({[word.replace('/one', '/two') for word in scored]})\n"
+        "assert sharing.state().num_processes == 2\n"  # or each has done everything
     )
     launched = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     environment = os.environ | {"ACCELERATE_USE_CPU": "true", "PYTHONPATH": str(ROOT)}
@@ -94,7 +95,7 @@ def test_each_process_works_on_its_own_part_alone_and_a_complaint_reaches_all(mo
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setenv("RANK", "1")
     monkeypatch.setenv("LOCAL_RANK", "1")
-    monkeypatch.setattr("accelerate.PartialState", Both)
+    monkeypatch.setattr(sharing, "state", Both)
     monkeypatch.setattr("accelerate.utils.gather_object", lambda made: [("first", ""), *made])
     worked = []
     assert sharing.spread("abc", lambda x: worked.append(x) or x * 2) == ["first", "bb", "cc"]

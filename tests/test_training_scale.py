@@ -289,7 +289,7 @@ def test_pairs_that_processes_cannot_share_are_refused(monkeypatch):
     class Three:
         num_processes, process_index = 3, 1
 
-    monkeypatch.setattr(loop, "PartialState", Three)
+    monkeypatch.setattr(sharing, "state", Three)
     assert loop.own_part(6) == slice(2, 4)
     with pytest.raises(InputError, match="--batch-size: found 4 for 3 processes; accepted: a mult"):
         loop.own_part(4)

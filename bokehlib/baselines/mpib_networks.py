@@ -8,6 +8,7 @@ the size of the opacities, looking at the photo.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -30,7 +31,7 @@ class Widths:
 
 
 PAPER = Widths()
-MINI = Widths((16, 24, 32, 48, 64), (8, 16, 24, 32, 48), 1, 8, 4, nn.Identity)
+MINI = Widths((16, 24, 32, 48, 64), (8, 16, 24, 32, 48), 1, 8, 4, partial(nn.GroupNorm, 1))
 
 
 def normalised(image: Tensor) -> Tensor:

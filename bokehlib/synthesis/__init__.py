@@ -6,6 +6,7 @@
 
 from bokehlib.synthesis.mattes import (
     EVAL_FAMILIES,
+    RELIEF_FAMILIES,
     TRAIN_FAMILIES,
     Cutouts,
     draw_cutouts,
@@ -18,6 +19,7 @@ from bokehlib.synthesis.scenes import Batch, Scene, Synthesiser, training_cutout
 
 __all__ = [
     "EVAL_FAMILIES",
+    "RELIEF_FAMILIES",
     "TRAIN_FAMILIES",
     "Batch",
     "Cutouts",

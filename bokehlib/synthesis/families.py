@@ -134,6 +134,31 @@ def glass(rng: np.random.Generator) -> Primitives:
     return union(body, rim, straws)
 
 
+def rods(rng: np.random.Generator) -> Primitives:
+    """Sheaves of bars and tubes, some bent, each sheaf with a direction and a thickness."""
+    sheaves = []
+    for _ in range(int(rng.integers(1, 4))):
+        count = int(rng.integers(2, 12))
+        angle, length = rng.uniform(-math.pi, math.pi), rng.uniform(90, 230)
+        apart = np.linspace(-1, 1, count) * rng.uniform(20, 110) + rng.uniform(-3, 3, count)
+        y = 128 + apart * math.cos(angle) - length / 2 * math.sin(angle)
+        x = 128 - apart * math.sin(angle) - length / 2 * math.cos(angle)
+        spread, bend = rng.uniform(0, 0.2, 2)
+        sheaves.append(
+            strands(
+                y,
+                x,
+                angle + rng.uniform(-spread, spread, count),
+                length * rng.uniform(0.7, 1, count),
+                rng.uniform(-bend, bend, count),
+                math.exp(rng.uniform(math.log(0.9), math.log(6))),
+                math.exp(rng.uniform(math.log(0.9), math.log(6))),
+                pieces=16,
+            )
+        )
+    return union(*sheaves)
+
+
 # --- Evaluation -------------------------------------------------------------------------------
 
 

@@ -23,12 +23,14 @@ FAMILIES = {
     "leaves": families.leaves,
     "wires": families.wires,
     "glass": families.glass,
+    "rods": families.rods,
     "fur": families.fur,
     "fern": families.fern,
     "fence": families.fence,
     "bubbles": families.bubbles,
 }
 TRAIN_FAMILIES = ("hair", "leaves", "wires", "glass")
+RELIEF_FAMILIES = ("rods",)  # of the refiner's training besides: round things show it at a glance
 EVAL_FAMILIES = ("fur", "fern", "fence", "bubbles")
 EXTENSIONS = (".png", ".webp", ".tif", ".tiff")
 EVALUATIONS = 1 << 22  # pixels times primitives rasterised at once
