@@ -6,15 +6,31 @@ import torch
 from torch.nn import functional as F
 
 from bokehlib import methods
-from bokehlib.baselines import mpib, mpib_batched
+from bokehlib.baselines import mpib, mpib_batched, trained
 from bokehlib.baselines.inpainting import Inpainter
 from bokehlib.baselines.mpib_networks import PLANES, AUPNet, MPINet
+from bokehlib.datasets import load_dataset
 from bokehlib.errors import InputError
 from bokehlib.optics import Lens
 from bokehlib.results import score_parameters
 from bokehlib.study import METHODS
 
 pytest.importorskip("cv2")
+
+
+def test_the_planes_of_the_network_trained_here_are_opaque_where_their_pixels_are():
+    network = trained.read("mpib-retrained", mpib.network)
+    sample = next(s for s in load_dataset("synbokeh-mini") if s.blur == 1)
+    place = (sample.disparity * PLANES).long().clamp(0, PLANES - 1)
+    planes = place.unique()
+    with torch.no_grad():
+        aperture = float(sample.lens.aperture)
+        _, alpha = network._planes(sample.image, sample.disparity, aperture, planes[None])
+    opacities = alpha[:, 0].flatten(1)
+    for plane, opacity in zip(planes, opacities, strict=True):
+        own = place.flatten() == plane
+        if own.sum() > 1000:
+            assert opacity[own].mean() > max(0.8, opacity[~own].mean() + 0.5)
 
 
 @pytest.mark.parametrize("radius", [1, 4, 13])
