@@ -6,8 +6,8 @@ disparity among its neighbours' it should have,
 
     refined(p) = d(p + o_k),   k = argmax over the offsets o_k of w_k(p), w = softmax,
 
-so every disparity of the result is one of the map's, none between a foreground's and a background's,
-and a constant map stays as it is.
+so every disparity of the result is one of the map's, none lies between a foreground's and a
+background's, and a constant map stays as it is.
 """
 
 import itertools

@@ -22,7 +22,7 @@ def processes() -> int:
 
 
 def state() -> "PartialState":
-    """accelerate's view of them. On a CPU it has to be told, or each takes itself for the only one."""
+    """What accelerate knows of them. On a CPU it must be told, or each believes itself alone."""
     import torch
     from accelerate import PartialState
 

@@ -14,7 +14,7 @@ from accelerate.state import AcceleratorState
 from safetensors.torch import load_file, save_file
 
 import bokehlib
-from bokehlib import discriminator, loop, sdxl, sharing, training
+from bokehlib import discriminator, loop, rivals, sdxl, sharing, training
 from bokehlib.adapters import add_adapters, recipe_of, trained
 from bokehlib.errors import InputError, run_command
 from bokehlib.losses import BokehLoss, authors_edge
@@ -283,6 +283,26 @@ def test_two_processes_have_the_gradients_of_one(tmp_path):
     ends = [json.loads((tmp_path / n / "progress.json").read_text()) for n in ("one", "two")]
     assert ends[0] == ends[1]
     assert (tmp_path / "two" / "adapter.safetensors").is_file()
+
+
+def leave_shares_of_a_rival(run_dir):
+    part, seen = Batch.part, []
+
+    def counted(self, rows):
+        own = part(self, rows)
+        seen.append(len(own.image))
+        return own
+
+    Batch.part = counted
+    rivals.train("deeplens-retrained", run_dir, recipe=RECIPE, batch=pairs)
+    (run_dir / f"pairs-{os.environ['RANK']}.json").write_text(json.dumps(seen))
+
+
+def test_two_processes_share_a_rivals_pairs_and_one_writes_its_weights(tmp_path):
+    assert in_processes(leave_shares_of_a_rival, tmp_path, world=2) == [0, 0]
+    shares = [json.loads((tmp_path / f"pairs-{rank}.json").read_text()) for rank in (0, 1)]
+    assert shares == [[1, 1], [1, 1]]
+    assert (tmp_path / "deeplens-retrained.safetensors").is_file()
 
 
 def test_pairs_that_processes_cannot_share_are_refused(monkeypatch):
