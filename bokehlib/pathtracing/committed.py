@@ -57,7 +57,7 @@ def write(originals: Path, out: Path, megabytes: float, cores: int = 1) -> Itera
         (temporary / "manifest.json").write_text(_compact(manifest), encoding="utf-8", newline="\n")
         (temporary / "README.md").write_text(card.text(manifest), encoding="utf-8", newline="\n")
         sheet = contact_sheet(temporary, [entry["name"] for entry in entries])
-        sheet.save(temporary / SHEET, quality=60, method=6)
+        sheet.save(temporary / SHEET, quality=45, method=6)
         shutil.rmtree(out, ignore_errors=True)
         os.replace(temporary, out)
     finally:
