@@ -20,6 +20,9 @@ BRIGHTEST = 2.0  # times the light of a surface that lies flat
 GLOSSIEST = 1.0  # of the light's own white, in the middle of a highlight
 EXPONENTS = (4.0, 64.0)  # of highlights, from dull to polished
 
+Field = torch.Tensor  # (N, 1, H, W)
+Numbers = torch.Tensor  # (N,)
+
 
 def lit(layers: Layers, generator: torch.Generator) -> Layers:
     """The scenes with every second foreground, drawn at random, turned into a relief.
@@ -43,10 +46,6 @@ def lit(layers: Layers, generator: torch.Generator) -> Layers:
     colour = near[:, :3] * shading(*slopes, *light) + alpha * gloss[:, None, None, None] * shine
     near = torch.cat([colour.minimum(alpha), alpha], 1).view_as(layers.textures[:, 1:])
     return replace(layers, textures=torch.cat([layers.textures[:, :1], near], 1))
-
-
-Field = torch.Tensor  # (N, 1, H, W)
-Numbers = torch.Tensor  # (N,)
 
 
 def bulge(alpha: Field, steepness: Numbers, reach: Numbers) -> tuple[Field, Field]:
