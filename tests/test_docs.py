@@ -46,7 +46,7 @@ LABELS = {
     *(f"P{n}" for n in range(1, 14)),
     *(f"B{n}" for n in range(1, 27)),
     *(f"D{n}" for n in range(1, 13)),
-    *(f"X{n}" for n in range(1, 8)),
+    *(f"X{n}" for n in range(1, 9)),
     *(f"S{n}" for n in range(1, 10)),
 }
 PROGRAMS = {
