@@ -1,0 +1,1 @@
+"""Optional parts of the study; nothing in the rest of the library imports them."""
