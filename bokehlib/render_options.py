@@ -15,7 +15,7 @@ from bokehlib import depthmaps, estimate, images, lenses, methods, photofiles, s
 from bokehlib.depthmaps import DepthMap
 from bokehlib.errors import InputError, number
 
-DEFAULT_METHOD = "bokehdiff-mini"
+DEFAULT_METHOD = "layered"  # no method that runs everywhere is better on real photographs
 LARGEST_SEED = 2**63 - 1
 LINEAR = ("scatter",)  # twice the light in gives twice the light out, so highlights may pass 1
 

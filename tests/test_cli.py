@@ -239,10 +239,10 @@ def test_bad_input_is_one_line_and_leaves_all_files_alone(folder, capsys, case, 
 def test_missing_weights_are_named_with_the_places_looked_at(folder, capsys, monkeypatch):
     monkeypatch.setenv("BOKEHLIB_WEIGHTS", str(folder / "nowhere"))
     lost = study.Method("X", "x", "bokehlib.pipeline:load_mini", weights=("no-such.safetensors",))
-    monkeypatch.setitem(study.METHODS, "bokehdiff-mini", lost)
+    monkeypatch.setitem(study.METHODS, "layered", lost)
     assert cli.main(_arguments(method=None)) == 2  # the default method
     line = capsys.readouterr().err
-    for word in ("--method", "bokehdiff-mini", "no-such.safetensors", str(folder / "nowhere")):
+    for word in ("--method", "layered", "no-such.safetensors", str(folder / "nowhere")):
         assert word in line
 
 

@@ -44,7 +44,7 @@ METHODS = {
     ),
     "bokehdiff-mini": Method(
         "BokehDiff-mini (given layers)",
-        "one step with PISA on the embedded prior, to correct what the layered render gets wrong",
+        "one step with PISA corrects `layered` near outlines; draws a fine mesh on natural maps",
         "bokehlib.mini:load",
         weights=("mini-base.safetensors", "bokehdiff-mini.safetensors", "refiner.safetensors"),
         published="BokehDiff",
