@@ -12,9 +12,11 @@ from matplotlib.figure import Figure
 from PIL import Image
 from tqdm import tqdm
 
-from bokehlib import images, layerdiffuse, sdxl, sdxl_files, tensorfiles
-from bokehlib.errors import InputError
-from bokehlib.sdxl import loading, prompt
+from bokehlib import layerdiffuse
+from bokehlib.bokehdiff import sdxl, sdxl_files
+from bokehlib.bokehdiff.sdxl import loading, prompt
+from bokehlib.io import images, tensorfiles
+from bokehlib.io.errors import InputError
 from bokehlib.study import FOREGROUND_NEGATIVE, Pisa, Recipe
 
 SIZE = 1024  # px a side

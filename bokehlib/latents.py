@@ -17,18 +17,19 @@ from typing import Any
 
 import torch
 
-from bokehlib import discriminator, loop, mini, prior, training
-from bokehlib.acceleration import compile_networks
+from bokehlib.bokehdiff import mini
+from bokehlib.bokehdiff.inference import compile_networks
+from bokehlib.bokehdiff.pipeline import BokehPipeline
 from bokehlib.data import data_hash, photo_paths
-from bokehlib.datasets import load_dataset
-from bokehlib.errors import InputError, Parser, run_command
-from bokehlib.evaluation import score
-from bokehlib.images import read_image
+from bokehlib.data.datasets import load_dataset
+from bokehlib.evaluation.metrics import Measure
+from bokehlib.evaluation.scoring import score
+from bokehlib.io.errors import InputError, Parser, run_command
+from bokehlib.io.images import read_image
 from bokehlib.methods import files_hash
-from bokehlib.metrics import Measure
-from bokehlib.pipeline import BokehPipeline
-from bokehlib.results import resolve, stamp, write_probe
 from bokehlib.study import LATENT_RECIPE, LATENTS, Latent, Lessons, Recipe
+from bokehlib.study.results import resolve, stamp, write_probe
+from bokehlib.training import bokehdiff, discriminator, loop, prior
 
 PROBE, DATASET = "latents", "synbokeh-mini"
 CENTRE = (384, 512)  # px of a held-out photograph that the autoencoder copies
@@ -82,7 +83,7 @@ def train(
         prior.make_base(pipeline, images, schedule, folders["prior"], folders["autoencoder"], note)
     if not adapter.is_file():
         recipe = replace(recipe, steps=lessons.one_step, batch_size=lessons.pairs)
-        training.train(
+        bokehdiff.train(
             recipe,
             folders["one_step"],
             photos=photos,

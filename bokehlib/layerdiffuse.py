@@ -19,8 +19,8 @@ from diffusers.models.unets.unet_2d_blocks import (
 )
 from torch import Tensor, nn
 
-from bokehlib.adapters import Report
-from bokehlib.errors import InputError
+from bokehlib.bokehdiff.adapters import Report
+from bokehlib.io.errors import InputError
 
 CHANNELS = (32, 32, 64, 128, 256, 512, 512)  # of the published decoder, from full size down
 UP = 3  # layers of a level on the way up, one more than down

@@ -1,30 +1,168 @@
-"""Every method by its name: load it, or say what it lacks. No torch until one is loaded."""
+"""Every method by its name; a rival is one line here and one file. No torch until one is loaded."""
 
 import hashlib
 import os
+import re
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any
 
-from bokehlib import sharing
-from bokehlib.errors import InputError
-from bokehlib.study import METHODS, Method, method
-from bokehlib.weightfiles import LAMA, find_weights, painter
+from bokehlib.io import processes
+from bokehlib.io.errors import InputError
+from bokehlib.io.weightfiles import LAMA, find_weights, painter
 
 DEVICES = ("auto", "cpu", "cuda")
 SDXL = "bokehdiff-sdxl"
 
-__all__ = ["DEVICES", "find_weights", "lacks", "load", "phrase", "ready", "weights_hash"]
+ADAPTER = re.compile(r".+-s\d+")  # a training of a table: recipe and seed
+
+
+@dataclass(frozen=True)
+class Method:
+    """One row of the quality tables."""
+
+    label: str  # as printed; the paper's name where the paper has one
+    phrase: str  # what it is, in one phrase
+    loader: str = ""  # "module:function", resolved on first use; "" = not part of this version
+    weights: tuple[str, ...] = ()  # files in bokehlib/weights or BOKEHLIB_WEIGHTS
+    needs: tuple[str, ...] = ()  # packages beyond the library's own, as they are imported
+    paints: bool = False  # paints what is hidden: with LaMa where the user has it, else OpenCV
+    published: str = ""  # the method's name in results/published.csv, "" if the paper has none
+    colour: str = "#777777"  # in figures
+    files: str = ""  # "module:function" that lists the weight files, where they are no fixed names
+
+
+METHODS = {
+    "input": Method("Input", "the all-in-focus photo itself", "bokehlib.baselines.identity:load"),
+    "scatter": Method(
+        "Scatter",
+        "classical scatter renderer, BokehMe's published kernel",
+        "bokehlib.baselines.scatter:load",
+        colour="#d95f02",
+    ),
+    "layered": Method(
+        "Scatter in layers",
+        "the same kernel in up to three layers, cut where outlines are; ours",
+        "bokehlib.baselines.layered:load",
+        colour="#a6761d",
+    ),
+    "bokehdiff-mini-paper": Method(
+        "BokehDiff-mini (paper)",
+        "the paper's one-step model with PISA, without the adversarial term, on the embedded prior",
+        "bokehlib.bokehdiff.mini:load",
+        weights=("mini-base.safetensors", "bokehdiff-mini-paper.safetensors"),
+        published="BokehDiff",
+        colour="#66a6d6",
+    ),
+    "bokehdiff-mini": Method(
+        "BokehDiff-mini (given layers)",
+        "one step with PISA corrects `layered` near outlines; draws a fine mesh on natural maps",
+        "bokehlib.bokehdiff.mini:load",
+        weights=("mini-base.safetensors", "bokehdiff-mini.safetensors", "refiner.safetensors"),
+        published="BokehDiff",
+        colour="#1b6ca8",
+    ),
+    "bokehdiff-sdxl": Method(
+        "BokehDiff",
+        "one-step diffusion with PISA on SDXL: the authors' adapter, or one of your own",
+        "bokehlib.bokehdiff.sdxl.loading:load",
+        needs=("transformers",),
+        published="BokehDiff",
+        files="bokehlib.bokehdiff.sdxl_files:decisive",
+    ),
+    "bokehme": Method(
+        "BokehMe",
+        "classical render, and a neural one where that is wrong: the published networks",
+        "bokehlib.baselines.bokehme:load",
+        weights=("bokehme_arnet.pth", "bokehme_iunet.pth"),
+        published="BokehMe",
+        colour="#7570b3",
+    ),
+    "mpib": Method(
+        "MPIB",
+        "32 planes, each blurred by its own disc: the published networks",
+        "bokehlib.baselines.mpib:load",
+        weights=("mpib_mpinet.pth", "mpib_aupnet.pth"),
+        needs=("cv2",),
+        paints=True,
+        published="MPIB",
+        colour="#e6ab02",
+    ),
+    "drbokeh": Method(
+        "Dr.Bokeh",
+        "two layers, occlusion-aware gather; matte from the disparity",
+        "bokehlib.baselines.drbokeh:load",
+        needs=("cv2",),
+        paints=True,
+        published="Dr.Bokeh",
+        colour="#1b9e77",
+    ),
+    "deeplens": Method("DeepLens", "early end-to-end network", published="DeepLens"),
+    "bokehme-finetuned": Method(
+        "BokehMe*",
+        "the published weights, tuned on our data",
+        "bokehlib.baselines.bokehme:load",
+        weights=("bokehme-finetuned.safetensors",),
+        published="BokehMe*",
+        colour="#7570b3",
+    ),
+    "bokehme-retrained": Method(
+        "BokehMe (retrained)",
+        "narrower ARNet and IUNet, from scratch on our data",
+        "bokehlib.baselines.bokehme:load",
+        weights=("bokehme-retrained.safetensors",),
+        colour="#a6a3d9",
+    ),
+    "mpib-retrained": Method(
+        "MPIB (retrained)",
+        "narrower MPINet and AUPNet, from scratch on our data",
+        "bokehlib.baselines.mpib:load",
+        weights=("mpib-retrained.safetensors",),
+        needs=("cv2",),
+        paints=True,
+        colour="#f0d27a",
+    ),
+    "deeplens-retrained": Method(
+        "DeepLens (retrained)",
+        "31 kernels for 31 features, guided up-sampling; from scratch on our data",
+        "bokehlib.baselines.deeplens:load",
+        weights=("deeplens-retrained.safetensors",),
+        colour="#e7298a",
+    ),
+    "restormer": Method(
+        "Restormer*", "the paper's training of it, which was not released", published="Restormer*"
+    ),
+    "restormer-retrained": Method(
+        "Restormer (retrained)",
+        "narrow Restormer that also gets disparity, focus and aperture; from scratch on our data",
+        "bokehlib.baselines.restormer:load",
+        weights=("restormer-retrained.safetensors",),
+        colour="#66a61e",
+    ),
+}
+
+
+def method(name: str) -> Method:
+    """A method of `METHODS`, or a training of a table, whose adapter is `<name>.safetensors`.
+
+    Raises:
+        KeyError: neither.
+    """
+    if name in METHODS or not ADAPTER.fullmatch(name):
+        return METHODS[name]
+    files = ("mini-base.safetensors", f"{name}.safetensors")
+    return Method(name, "a training of Table 2, 2b or 2c", "bokehlib.bokehdiff.mini:load", files)
 
 
 def load(name: str, device: str = "auto", **options: Any) -> Callable[..., Any]:
     """Load a renderer.
 
     Args:
-        name: One of `study.METHODS`.
+        name: One of `METHODS`.
         device: "cpu", "cuda", or "auto" for a GPU if there is one.
         **options: The method's own, e.g. `gamma` of "scatter".
 
@@ -46,7 +184,7 @@ def at_scale(method: str, profile: str, smoke: bool) -> tuple[str, dict[str, Any
     """What a worker notebook measures.
 
     Args:
-        method: One of `study.METHODS`.
+        method: One of `METHODS`.
         profile: "mini" for that method, "sdxl" for `SDXL` in its place.
         smoke: Then the latter has tiny random components, for which no weights are needed.
 
@@ -101,7 +239,7 @@ def ready() -> list[str]:
 
 
 def weights_hash(name: str) -> str:
-    """SHA-256 over a method's weight files, in the order of `study.METHODS`; "" if it has none.
+    """SHA-256 over a method's weight files, in the order of `METHODS`; "" if it has none.
 
     LaMa's are among them where it paints for the method.
 
@@ -167,10 +305,10 @@ def resolve_device(device: str) -> str:
     import torch
 
     if device == "auto":
-        return sharing.own_gpu() if torch.cuda.is_available() else "cpu"
+        return processes.own_gpu() if torch.cuda.is_available() else "cpu"
     kind = device.partition(":")[0]
     if kind not in DEVICES:
         raise InputError(f"device: found {device!r}; accepted: {', '.join(DEVICES)}")
     if kind == "cuda" and not torch.cuda.is_available():
         raise InputError("device: found no CUDA GPU for 'cuda'; accepted: auto, cpu")
-    return sharing.own_gpu() if device == "cuda" else device
+    return processes.own_gpu() if device == "cuda" else device

@@ -8,10 +8,11 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from bokehlib import statistics, study
-from bokehlib.figures import PAGE, STYLE, absent
-from bokehlib.tables import mean_opinions
-from bokehlib.tables.ratings_tables import ASPECTS, PLANNED, PROBABILITY, spread, strictest
+from bokehlib import study
+from bokehlib.study import statistics
+from bokehlib.study.figures import PAGE, STYLE, absent
+from bokehlib.study.tables import mean_opinions
+from bokehlib.study.tables.ratings_tables import ASPECTS, PLANNED, PROBABILITY, spread, strictest
 
 RATERS = (10, 20, PLANNED)
 OTHER = "#777777"  # a method that the study does not know

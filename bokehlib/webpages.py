@@ -14,9 +14,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from bokehlib import batch, study
-from bokehlib.errors import InputError, Parser, run_command
-from bokehlib.results import RESULTS, ROOT, replacing, resolve
+from bokehlib import study
+from bokehlib.io.errors import InputError, Parser, run_command
+from bokehlib.study import runner
+from bokehlib.study.results import RESULTS, ROOT, replacing, resolve
 
 PAGES = RESULTS / "runs" / "html"
 IN_FULL = ("0", "4")  # notebooks of these stages run in full; so do the reporters of the study
@@ -109,10 +110,10 @@ def _runs(notebook: str, root: Path | None) -> dict[Path, dict[str, Any]]:
     in_full = notebook[0] in IN_FULL or notebook in {a.notebook for a in study.ARTEFACTS.values()}
     smoke = not in_full
     place = root or resolve(smoke=smoke)
-    if found := batch.standing(notebook, place):
+    if found := runner.standing(notebook, place):
         return found
     parameters: dict[str, Any] = {"smoke": smoke, "results": str(root or "")}
-    return {batch.run(notebook, place, **parameters): parameters}
+    return {runner.run(notebook, place, **parameters): parameters}
 
 
 def write(folder: Path = PAGES, notebooks: Sequence[str] = (), root: Path | None = None) -> Path:
@@ -131,7 +132,7 @@ def write(folder: Path = PAGES, notebooks: Sequence[str] = (), root: Path | None
     """
     import nbformat
 
-    names = [*notebooks] or sorted(path.stem for path in batch.NOTEBOOKS.glob("*.ipynb"))
+    names = [*notebooks] or sorted(path.stem for path in runner.NOTEBOOKS.glob("*.ipynb"))
     temporary = folder.with_name(f".{folder.name}-new")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)

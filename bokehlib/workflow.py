@@ -18,11 +18,12 @@ from typing import Any
 
 from safetensors import safe_open
 
-from bokehlib import batch, strips, study
+from bokehlib import study
 from bokehlib.data import PUBLISHED
-from bokehlib.errors import InputError, Parser, run_command
-from bokehlib.results import RESULTS, ROOT, resolve
-from bokehlib.weightfiles import EMBEDDED, find_weights
+from bokehlib.io.errors import InputError, Parser, run_command
+from bokehlib.io.weightfiles import EMBEDDED, find_weights
+from bokehlib.study import qualitative, runner
+from bokehlib.study.results import RESULTS, ROOT, resolve
 
 OPTIONS = ("photos", "train", "results", "smoke")  # of Snakemake's --config
 
@@ -55,14 +56,14 @@ class Graph:
         self.smoke = str(config.get("smoke", "false")).lower() in ("1", "true", "yes")
         self.root = resolve(self.results, self.smoke)
         self.coming = _coming(self.photos, str(config.get("train", "")))
-        self.steps: dict[str, batch.Step] = {}
+        self.steps: dict[str, runner.Step] = {}
         self.stale: list[str] = []
         self._of: dict[str, list[str]] = {}
         self.left_out: dict[str, None] = {}
         for name in study.ARTEFACTS:
-            whole, left_out = batch.plan([name], self.smoke, True, self.root, self.coming)
+            whole, left_out = runner.plan([name], self.smoke, True, self.root, self.coming)
             self.steps |= {job_name(step): step for step in whole[:-1]}  # the last is the reporter
-            stale, _ = batch.plan([name], self.smoke, False, self.root, self.coming)
+            stale, _ = runner.plan([name], self.smoke, False, self.root, self.coming)
             self._of[name] = [job_name(step) for step in stale[:-1]]
             self.stale += [job for job in self._of[name] if job not in self.stale]
             self.left_out |= dict.fromkeys(left_out)
@@ -88,7 +89,7 @@ class Graph:
         """
         step = self.steps[job]
         figure, method = step.parameters.get("figure"), step.parameters.get("method")
-        used = strips.methods_of(figure) if figure else [method]
+        used = qualitative.methods_of(figure) if figure else [method]
         earlier = self.stale[: self.stale.index(job)] if job in self.stale else []
         earlier = [name for name in earlier if _shared(self.steps[name]) == _shared(step) != ()]
         return [self.mark(_training_job(name)) for name in used if name in self.coming] + [
@@ -98,7 +99,7 @@ class Graph:
     def read(self, artefact: str) -> list[str]:
         """What a reporter waits for: marks of its stale measurements, and files that it reads."""
         wanted, root = study.ARTEFACTS[artefact], self.root
-        files = [batch.NOTEBOOKS / f"{wanted.notebook}.ipynb", RESULTS / "published.csv"]
+        files = [runner.NOTEBOOKS / f"{wanted.notebook}.ipynb", RESULTS / "published.csv"]
         files += [root / "scores" / need.dataset / f"{need.method}.csv" for need in wanted.scores]
         for probe, methods in wanted.probes.items():
             files += [root / "scores" / probe / f"{method}.csv" for method in methods]
@@ -108,7 +109,7 @@ class Graph:
         files += sorted([*root.glob("scores/*.csv"), *root.glob("ratings/**/*.csv")])
         return [*map(self.mark, self._of[artefact]), *(_here(f) for f in files if f.is_file())]
 
-    def notebook_command(self, step: batch.Step) -> str:
+    def notebook_command(self, step: runner.Step) -> str:
         """The shell command that runs a notebook, whatever stands."""
         words = [step.notebook, *(f"{name}={value}" for name, value in step.parameters.items())]
         words += ["--smoke"] * self.smoke + ["--results", self.results] * bool(self.results)
@@ -121,7 +122,9 @@ class Graph:
         key = hashlib.sha256(text.encode()).hexdigest()[:8]  # another recipe is another run
         run = RESULTS / "runs" / "training" / f"{name}-{key}"
         words = ["--recipe", recipe, "--profile", profile]
-        train = _python("bokehlib.training", *words, "--photos", self.photos, "--run", str(run))
+        train = _python(
+            "bokehlib.training.bokehdiff", *words, "--photos", self.photos, "--run", str(run)
+        )
         place = Path(os.environ.get("BOKEHLIB_WEIGHTS", "")) / f"{name}.safetensors"
         copy = ["cp", str(run / "adapter.safetensors"), f"{place}.part"]
         return " && ".join(
@@ -129,7 +132,7 @@ class Graph:
         )
 
 
-def job_name(step: batch.Step) -> str:
+def job_name(step: runner.Step) -> str:
     """A step's name among files: notebook and parameters."""
     return "-".join([step.notebook, *map(str, step.parameters.values())]).replace("/", "_")
 
@@ -143,7 +146,7 @@ def _training_job(name: str) -> str:
     return f"train-{name}"
 
 
-def _shared(step: batch.Step) -> tuple[str, ...]:
+def _shared(step: runner.Step) -> tuple[str, ...]:
     """What only one measurement may work on at a time; () for what shares nothing."""
     dataset = step.parameters.get("dataset")
     if dataset is None:
@@ -208,8 +211,8 @@ def main(argv: list[str] | None = None) -> int:
         raise InputError(f"NAME=VALUE: found {odd[0]!r}; accepted: a parameter and its value")
     parameters = dict(word.split("=", 1) for word in given.parameters)
     common = {"smoke": given.smoke, "results": given.results}
-    step = batch.Step(given.notebook, parameters)
-    return not batch.succeeds(step, resolve(given.results, given.smoke), **common)
+    step = runner.Step(given.notebook, parameters)
+    return not runner.succeeds(step, resolve(given.results, given.smoke), **common)
 
 
 if __name__ == "__main__":

@@ -40,9 +40,9 @@ def shared() -> Path:
 @pytest.fixture
 def loud(monkeypatch):
     """Silencing libraries in this process would silence them for all later tests."""
-    from bokehlib import cli
+    from bokehlib.cli import commands
 
-    monkeypatch.setattr(cli, "_quieten", lambda: None)
+    monkeypatch.setattr(commands, "_quieten", lambda: None)
 
 
 @pytest.fixture(autouse=True)

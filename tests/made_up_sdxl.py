@@ -11,7 +11,7 @@ from transformers import (
     CLIPTokenizer,
 )
 
-from bokehlib import sdxl
+from bokehlib.bokehdiff import sdxl
 
 RANK = 2
 SCHEDULER = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}

@@ -7,7 +7,7 @@ import numpy as np
 import OpenEXR
 from PIL import Image
 
-from bokehlib.images import write_image
+from bokehlib.io.images import write_image
 
 SIZE = (48, 64)  # px
 FAR, NEAR = 6.0, 2.0  # depths of a BLB scene, in its own unit

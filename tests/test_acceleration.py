@@ -5,9 +5,10 @@ import torch
 from torch import nn
 from torch._dynamo.testing import CompileCounter
 
-from bokehlib import Lens, mini, sdxl
-from bokehlib.acceleration import GroupNorm, accelerate
-from bokehlib.pipeline import for_any_lens
+from bokehlib import Lens
+from bokehlib.bokehdiff import mini, sdxl
+from bokehlib.bokehdiff.inference import GroupNorm, accelerate
+from bokehlib.bokehdiff.pipeline import for_any_lens
 from bokehlib.pisa.processor import pisa_sites
 
 

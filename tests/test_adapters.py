@@ -5,8 +5,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from bokehlib import adapters, mini, tensorfiles
-from bokehlib.errors import InputError
+from bokehlib.bokehdiff import adapters, mini
+from bokehlib.io import tensorfiles
+from bokehlib.io.errors import InputError
 from bokehlib.study import Recipe
 
 RECIPE = replace(Recipe(), rank=4)

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 import torch
 
-from bokehlib import aperture
 from bokehlib.baselines.scatter import scatter
 from bokehlib.data import SEARCH_GRID, SEARCH_STEPS
-from bokehlib.errors import InputError
-from bokehlib.evaluation import score
-from bokehlib.metrics import Measure
+from bokehlib.evaluation import aperture_search
+from bokehlib.evaluation.metrics import Measure
+from bokehlib.evaluation.scoring import score
+from bokehlib.io.errors import InputError
 from bokehlib.optics import Lens
 
 
@@ -59,7 +59,7 @@ class Recorder:
 
 @pytest.mark.parametrize("true", [7.3, 24.0, 61.0])
 def test_a_known_aperture_is_recovered(true):
-    found = aperture.best_aperture(scatter, made_with([true] * 2), progress=False)
+    found = aperture_search.best_aperture(scatter, made_with([true] * 2), progress=False)
     assert found.aperture == pytest.approx(true, rel=0.03)
     assert found.ssim > 0.995
     assert found.crossed_apertures == pytest.approx((true, true), rel=0.03)
@@ -68,7 +68,7 @@ def test_a_known_aperture_is_recovered(true):
 
 def test_every_picture_is_tried_at_the_same_apertures_and_none_twice_at_one():
     renderer = Recorder()
-    aperture.best_aperture(renderer, made_with([20.0] * 2), progress=False)
+    aperture_search.best_aperture(renderer, made_with([20.0] * 2), progress=False)
     tried = renderer.by_picture()
     assert all(len(set(one)) == len(one) for one in tried)
     grid = np.geomspace(2, 200, 12)
@@ -79,7 +79,7 @@ def test_every_picture_is_tried_at_the_same_apertures_and_none_twice_at_one():
 
 def test_pictures_with_different_lenses_get_one_aperture_and_the_cross_figure_shows_it():
     samples = made_with([10.0, 10.0, 60.0, 60.0])
-    found = aperture.best_aperture(scatter, samples, progress=False)
+    found = aperture_search.best_aperture(scatter, samples, progress=False)
     assert isinstance(found.aperture, float)
     assert found.crossed_apertures == pytest.approx((60, 10), rel=0.03)
     assert found.crossed_ssim < found.ssim - 0.02
@@ -93,24 +93,24 @@ def test_pictures_with_different_lenses_get_one_aperture_and_the_cross_figure_sh
 def test_what_is_found_is_never_worse_than_the_grid():
     """Even where the curve has several peaks."""
     samples = made_with([3.0, 150.0, 3.0, 150.0])
-    found = aperture.best_aperture(scatter, samples, progress=False)
+    found = aperture_search.best_aperture(scatter, samples, progress=False)
     for other in np.geomspace(2, 200, 12):
         rows = score(scatter, samples, Measure(networks=False), "m", "d", 0, False, float(other))
         assert np.mean([row["ssim"] for row in rows]) <= found.ssim + 1e-4
 
 
 def test_a_peak_that_the_section_misses_is_still_found_on_the_grid():
-    grid = [aperture._rounded(k) for k in np.geomspace(2, 200, 12)]
+    grid = [aperture_search._rounded(k) for k in np.geomspace(2, 200, 12)]
 
     class Spike:
         def mean(self, k, chosen):
             return float(k == grid[5])
 
-    assert aperture._climb(Spike(), grid, [0]) == grid[5]
+    assert aperture_search._climb(Spike(), grid, [0]) == grid[5]
 
 
 def test_a_single_picture_has_no_cross_figure():
-    found = aperture.best_aperture(scatter, made_with([20.0]), progress=False)
+    found = aperture_search.best_aperture(scatter, made_with([20.0]), progress=False)
     assert math.isnan(found.crossed_ssim)
     assert all(map(math.isnan, found.crossed_apertures))
 
@@ -118,7 +118,7 @@ def test_a_single_picture_has_no_cross_figure():
 def test_a_set_that_says_its_aperture_is_never_searched():
     known = [replace(sample, lens=Lens(0.7, 20.0)) for sample in made_with([20.0])]
     with pytest.raises(InputError, match="found 20 px, which the data set says"):
-        aperture.best_aperture(scatter, known, progress=False)
+        aperture_search.best_aperture(scatter, known, progress=False)
     with pytest.raises(InputError, match="found 9; accepted: none, since the data set says it"):
         score(scatter, known, Measure(networks=False), "m", "d", 0, False, aperture=9.0)
 
@@ -129,5 +129,5 @@ def test_a_set_that_does_not_say_its_aperture_is_not_scored_without_one():
 
 
 def test_the_aperture_that_is_printed_is_the_one_that_was_measured():
-    found = aperture.best_aperture(scatter, made_with([20.0]), progress=False)
+    found = aperture_search.best_aperture(scatter, made_with([20.0]), progress=False)
     assert float(f"{found.aperture:.4g}") == found.aperture

@@ -7,8 +7,9 @@ import nbformat
 import papermill
 import pytest
 
-from bokehlib import batch, data, methods, results, study
-from bokehlib.errors import InputError
+from bokehlib import data, methods, study
+from bokehlib.io.errors import InputError
+from bokehlib.study import results, runner
 
 SCORED = [need.method for need in study.ARTEFACTS["tableS2"].scores]
 DISTURBED = [need.method for need in study.ARTEFACTS["fig7_robustness"].scores]
@@ -32,7 +33,7 @@ def notebooks(tmp_path, monkeypatch):
     )
     notebook = nbformat.v4.new_notebook(cells=[parameters, work], metadata=KERNEL)
     nbformat.write(notebook, folder / "divide.ipynb")
-    monkeypatch.setattr(batch, "NOTEBOOKS", folder)
+    monkeypatch.setattr(runner, "NOTEBOOKS", folder)
     return SimpleNamespace(root=tmp_path / "results", log=tmp_path / "log", folder=folder)
 
 
@@ -46,49 +47,49 @@ def executed(notebooks):
 def test_a_notebook_runs_in_this_python_at_the_root_and_what_stands_is_not_run_again(notebooks):
     import sys
 
-    first = batch.run("divide", notebooks.root, divisor=2)
-    assert batch.run("divide", notebooks.root, divisor=2) == first
+    first = runner.run("divide", notebooks.root, divisor=2)
+    assert runner.run("divide", notebooks.root, divisor=2) == first
     runs = notebooks.log.read_text().splitlines()
     assert runs == [f"{sys.executable} {results.ROOT}"]
     assert executed(notebooks) == [first.name]
-    batch.run("divide", notebooks.root, fresh=True, divisor=2)
+    runner.run("divide", notebooks.root, fresh=True, divisor=2)
     assert len(notebooks.log.read_text().splitlines()) == 2
 
 
 def test_other_parameters_or_another_source_are_another_run(notebooks):
-    first = batch.run("divide", notebooks.root)
-    assert batch.run("divide", notebooks.root, divisor=3) != first
+    first = runner.run("divide", notebooks.root)
+    assert runner.run("divide", notebooks.root, divisor=3) != first
     source = notebooks.folder / "divide.ipynb"
     source.write_text(source.read_text().replace("6 //", "7 //"))
-    assert batch.run("divide", notebooks.root) != first
+    assert runner.run("divide", notebooks.root) != first
 
 
 def test_an_unknown_parameter_is_refused_with_the_known_ones_before_anything_runs(notebooks):
     with pytest.raises(InputError, match=r"divizor.*known: divisor, log"):
-        batch.run("divide", notebooks.root, divizor=2)
+        runner.run("divide", notebooks.root, divizor=2)
     assert not notebooks.log.exists()
 
 
 def test_an_unknown_notebook_is_refused_with_the_known_ones(notebooks):
     with pytest.raises(InputError, match=r"known: divide$"):
-        batch.run("multiply", notebooks.root)
+        runner.run("multiply", notebooks.root)
 
 
 def test_a_failed_run_is_kept_to_look_at_and_never_counted_as_done(notebooks):
     for _ in range(2):
         with pytest.raises(papermill.PapermillExecutionError, match="ZeroDivisionError"):
-            batch.run("divide", notebooks.root, divisor=0)
+            runner.run("divide", notebooks.root, divisor=0)
     assert len(notebooks.log.read_text().splitlines()) == 2
     (name,) = executed(notebooks)
     assert name.endswith(".failed.ipynb")
 
 
 def test_a_failure_after_a_success_takes_the_success_away(notebooks):
-    batch.run("divide", notebooks.root, divisor=2)
+    runner.run("divide", notebooks.root, divisor=2)
     notebooks.log.unlink()
     notebooks.log.mkdir()  # now the notebook cannot write its log
     with pytest.raises(papermill.PapermillExecutionError):
-        batch.run("divide", notebooks.root, fresh=True, divisor=2)
+        runner.run("divide", notebooks.root, fresh=True, divisor=2)
     (name,) = executed(notebooks)
     assert name.endswith(".failed.ipynb")
 
@@ -98,9 +99,9 @@ def test_ctrl_c_leaves_nothing_half_written(notebooks, monkeypatch):
         target.write_text("{half of a notebo")
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(batch, "_execute", interrupted)
+    monkeypatch.setattr(runner, "_execute", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        batch.run("divide", notebooks.root)
+        runner.run("divide", notebooks.root)
     assert executed(notebooks) == []
 
 
@@ -122,11 +123,11 @@ def made_up(tmp_path, monkeypatch):
             leave_stamp(root, *what)
         return root
 
-    monkeypatch.setattr(batch, "run", run)
+    monkeypatch.setattr(runner, "run", run)
     monkeypatch.setattr(methods, "lacks", lambda name: "weights" * (name not in study.METHODS))
     monkeypatch.setattr(methods, "weights_hash", lambda name: "w")
     monkeypatch.setattr(data, "data_hash", lambda name: "d")
-    monkeypatch.setattr(batch, "_picture_steps", lambda *_: [])
+    monkeypatch.setattr(runner, "_picture_steps", lambda *_: [])
     return SimpleNamespace(ran=ran, root=tmp_path)
 
 
@@ -148,7 +149,7 @@ def leave_probe(root, probe, method):
 
 def reproduce(made_up, *names, **options):
     made_up.ran.clear()
-    code = batch.reproduce(names, results=str(made_up.root), **options)
+    code = runner.reproduce(names, results=str(made_up.root), **options)
     return code, [(notebook, p.get("method", "")) for notebook, p in made_up.ran]
 
 
@@ -301,7 +302,7 @@ def test_a_failed_notebook_gives_a_clear_line_and_code_1_and_the_rest_still_runs
             error.add_note("input.failed.ipynb")
             raise error
 
-    monkeypatch.setattr(batch, "run", run)
+    monkeypatch.setattr(runner, "run", run)
     code, ran = reproduce(made_up, "tableS2")
     assert code == 1
     assert ran[-1] == ("40_quality_tables", "")
@@ -330,6 +331,6 @@ def test_every_step_shows_its_place_and_the_time_left(made_up, capsys):
 
 
 def test_executed_notebooks_carry_their_parameters(notebooks):
-    path = batch.run("divide", notebooks.root, divisor=3)
+    path = runner.run("divide", notebooks.root, divisor=3)
     found = json.loads(path.read_text())["metadata"]["papermill"]["parameters"]
     assert found == {"divisor": 3}

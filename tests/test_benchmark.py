@@ -5,10 +5,10 @@ import time
 import pytest
 import torch
 
-from bokehlib import results, tables
 from bokehlib.benchmark import __main__ as command
 from bokehlib.benchmark import agreement, attention, model, renderers, timing, training
 from bokehlib.optics import circle_of_confusion, token_radius
+from bokehlib.study import results, tables
 
 pytestmark = pytest.mark.skipif(torch.cuda.is_available(), reason="takes the CPU's clocks")
 

@@ -6,10 +6,11 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from bokehlib import adapters, conditions, layered, mini
-from bokehlib.errors import InputError
+from bokehlib.bokehdiff import adapters, conditions, mini
+from bokehlib.bokehdiff.pipeline import BokehPipeline
+from bokehlib.classical import layers
+from bokehlib.io.errors import InputError
 from bokehlib.optics import Lens, token_radius, visibility
-from bokehlib.pipeline import BokehPipeline
 from bokehlib.pisa import coverage
 from bokehlib.pisa.processor import PisaProcessor, TokenOptics, pisa_sites
 from bokehlib.study import BEYOND, PHYSICS, Pisa, Recipe, recipe_from
@@ -55,7 +56,7 @@ def test_the_classical_render_is_corrected_by_its_formula():
     image, disparity = scene(32, 48)
     corrected, plain = mini.tiny(Recipe(classical=True)), mini.tiny()
     assert corrected.unet.config.in_channels == 8 + 8
-    blurred = layered.render(image, disparity, LENS)
+    blurred = layers.render(image, disparity, LENS)
     start = corrected.transform(image, disparity, LENS, halo=0)
     torch.testing.assert_close(start, blurred, rtol=0, atol=1e-5)
     corrected.unet.conv_out.load_state_dict(plain.unet.conv_out.state_dict())
@@ -84,7 +85,7 @@ def test_a_perfect_autoencoder_leaves_the_classical_render_and_its_correction(mo
     monkeypatch.setattr(pipeline, "denoise", lambda latent, tokens, beside: beside + 0.5)
     found = pipeline.transform(image, disparity, LENS, halo=0)
     torch.testing.assert_close(
-        found, layered.render(image, disparity, LENS) + 0.25, rtol=0, atol=1e-4
+        found, layers.render(image, disparity, LENS) + 0.25, rtol=0, atol=1e-4
     )
 
 
@@ -95,7 +96,7 @@ def test_a_correction_stays_near_outlines(monkeypatch):
     pipeline = mini.tiny(Recipe(detail=True, classical=True))
     monkeypatch.setattr(pipeline, "denoise", lambda latent, tokens, beside: beside + 0.5)
     correction = pipeline.transform(image, disparity, LENS, halo=0)
-    correction -= layered.render(image, disparity, LENS)
+    correction -= layers.render(image, disparity, LENS)
     corrected = (correction != 0).any(dim=1)[0]
     assert corrected[:, 24:40].all()
     assert not corrected[:, :20].any()

@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from bokehlib import classical, methods
+from bokehlib import methods
 from bokehlib.baselines import bokehme, trained
 from bokehlib.baselines.bokehme import ARNet, BokehMe, IUNet, adaptive
 from bokehlib.baselines.bokehme_classical import Aperture, dilated, enhance, render
-from bokehlib.errors import InputError
+from bokehlib.classical import scattering
+from bokehlib.io.errors import InputError
 from bokehlib.optics import Lens
 from bokehlib.study import METHODS
 
@@ -38,7 +39,7 @@ def point(aperture, radius=12.0):
 @pytest.mark.parametrize("gamma", [1.0, 2.2, 5.0])
 def test_a_disc_is_the_published_kernel(gamma):
     image, disparity = scene()
-    wanted = classical.scatter(image, disparity, Lens(0.4, 9.0), gamma)
+    wanted = scattering.scatter(image, disparity, Lens(0.4, 9.0), gamma)
     assert (render(image, 9 * (disparity - 0.4), gamma) - wanted).abs().max() < 1e-12
 
 

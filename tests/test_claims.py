@@ -5,8 +5,9 @@ import pytest
 from made_up import rows
 from test_tables import frame
 
-from bokehlib import results, study, tables
-from bokehlib.statistics import paired_difference
+from bokehlib import study
+from bokehlib.study import results, tables
+from bokehlib.study.statistics import paired_difference
 
 MINI, RIVAL = "bokehdiff-mini", "scatter"
 LABEL = study.METHODS[MINI].label

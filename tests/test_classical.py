@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from bokehlib import classical
-from bokehlib.classical import scatter
+from bokehlib.classical import scattering
+from bokehlib.classical.scattering import scatter
 from bokehlib.optics import Lens
 
 
@@ -124,12 +124,12 @@ def test_it_compiles_where_no_cache_can_be_written(monkeypatch):
         return njit(signature, **options)
 
     monkeypatch.setattr(numba, "njit", no_place_for_a_cache)
-    classical.compiled.cache_clear()
+    scattering.compiled.cache_clear()
     try:
         image, disparity = _scene(5, 5)
         assert scatter(image, disparity, Lens(0.4, 3.0)).isfinite().all()
     finally:
-        classical.compiled.cache_clear()
+        scattering.compiled.cache_clear()
 
 
 def test_half_floats_come_back_as_half_floats():
@@ -142,5 +142,5 @@ def test_half_floats_come_back_as_half_floats():
 
 def test_importing_it_imports_neither_numba_nor_triton():
     heavy = "{'numba', 'triton'} & set(sys.modules)"
-    script = f"import bokehlib.classical, sys; sys.exit(bool({heavy}))"
+    script = f"import bokehlib.classical.scattering, sys; sys.exit(bool({heavy}))"
     assert subprocess.run([sys.executable, "-c", script]).returncode == 0

@@ -4,7 +4,7 @@ import pytest
 import torch
 from interpreted import DEVICE, LAWS, all_laws_hold, few_programs, law, only_once
 
-from bokehlib import classical
+from bokehlib.classical import scattering
 from bokehlib.optics import Lens
 
 pytestmark = LAWS
@@ -12,7 +12,7 @@ pytestmark = LAWS
 
 @pytest.fixture(autouse=True)
 def quick_interpreter(monkeypatch):
-    few_programs(monkeypatch, "bokehlib.classical_kernel")
+    few_programs(monkeypatch, "bokehlib.classical.scattering_triton")
 
 
 def scene(height, width, batch=1):
@@ -23,14 +23,14 @@ def kernel(image, disparity, lens, gamma=2.2):
     """`classical.scatter` by the kernel, whatever the device."""
     image, disparity = image.to(DEVICE), disparity.to(DEVICE)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(classical, "_by_kernel", lambda light: True)
-        return classical.scatter(image, disparity, lens, gamma).cpu()
+        patch.setattr(scattering, "_by_kernel", lambda light: True)
+        return scattering.scatter(image, disparity, lens, gamma).cpu()
 
 
 def hold_to_the_definition(image, disparity, lens, gamma=2.2, atol=1e-4):
     """The law. Returns the picture."""
     found = kernel(image, disparity, lens, gamma)
-    expected = classical.scatter(image, disparity, lens, gamma)
+    expected = scattering.scatter(image, disparity, lens, gamma)
     torch.testing.assert_close(found, expected, rtol=0, atol=atol)
     return found
 
@@ -124,24 +124,24 @@ def test_a_picture_comes_back_in_its_own_precision(dtype, step):
 
 @law
 def test_coverage_is_spread_with_the_light():
-    from bokehlib import classical_kernel
+    from bokehlib.classical import scattering_triton
 
     light, radius = torch.rand(2, 4, 9, 37), 6 * torch.rand(2, 1, 9, 37)
-    found = classical_kernel.spread(light.to(DEVICE), radius.to(DEVICE)).cpu()
-    expected = classical.spread(light, radius).float()
+    found = scattering_triton.spread(light.to(DEVICE), radius.to(DEVICE)).cpu()
+    expected = scattering.spread(light, radius).float()
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-4)
     assert (found[:, 3] - found[:, 0]).abs().max() > 0.01
 
 
 @law
 def test_how_pixels_share_programs_does_not_matter(monkeypatch):
-    from bokehlib import classical_kernel
+    from bokehlib.classical import scattering_triton
 
     picture = *scene(9, 20), Lens(0.4, 3.0)
     usual = kernel(*picture)
     for rows, columns in ((4, 16), (16, 8)):
-        monkeypatch.setitem(classical_kernel.SETTINGS, "ROWS", rows)
-        monkeypatch.setitem(classical_kernel.SETTINGS, "COLUMNS", columns)
+        monkeypatch.setitem(scattering_triton.SETTINGS, "ROWS", rows)
+        monkeypatch.setitem(scattering_triton.SETTINGS, "COLUMNS", columns)
         torch.testing.assert_close(kernel(*picture), usual, rtol=0, atol=1e-6)
 
 
@@ -160,20 +160,20 @@ def test_a_picture_on_the_gpu_is_that_of_the_cpu():
     image, disparity = scene(200, 300)
     smooth = torch.nn.functional.avg_pool2d(disparity, 31, 1, 15)
     lens = Lens(smooth.mean().item(), 200.0)
-    found = classical.scatter(image.cuda(), smooth.cuda(), lens)
+    found = scattering.scatter(image.cuda(), smooth.cuda(), lens)
     assert found.is_cuda
     torch.testing.assert_close(
-        found.cpu(), classical.scatter(image, smooth, lens), rtol=0, atol=1e-4
+        found.cpu(), scattering.scatter(image, smooth, lens), rtol=0, atol=1e-4
     )
 
 
 @pytest.mark.gpu
 def test_two_runs_are_identical_and_never_wait_for_the_device():
     picture = training_batch()
-    expected = classical.scatter(*picture)
+    expected = scattering.scatter(*picture)
     torch.cuda.set_sync_debug_mode("error")
     try:
-        found = classical.scatter(*picture)
+        found = scattering.scatter(*picture)
     finally:
         torch.cuda.set_sync_debug_mode("default")
     assert torch.equal(found, expected)
@@ -182,9 +182,9 @@ def test_two_runs_are_identical_and_never_wait_for_the_device():
 @pytest.mark.gpu
 def test_a_batch_of_32_takes_few_launches():
     picture = training_batch()
-    classical.scatter(*picture)
+    scattering.scatter(*picture)
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as record:
-        classical.scatter(*picture)
+        scattering.scatter(*picture)
         torch.cuda.synchronize()
     on_device = [e for e in record.events() if e.device_type == torch.autograd.DeviceType.CUDA]
     assert 1 < len(on_device) <= 40, [e.name for e in on_device]

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,7 +12,8 @@ from commands import command
 from PIL import Image
 
 import bokehlib
-from bokehlib import cli, images, methods, study
+from bokehlib import cli, methods, study
+from bokehlib.io import images
 
 pytestmark = pytest.mark.usefixtures("loud")
 
@@ -238,7 +240,9 @@ def test_bad_input_is_one_line_and_leaves_all_files_alone(folder, capsys, case, 
 
 def test_missing_weights_are_named_with_the_places_looked_at(folder, capsys, monkeypatch):
     monkeypatch.setenv("BOKEHLIB_WEIGHTS", str(folder / "nowhere"))
-    lost = study.Method("X", "x", "bokehlib.pipeline:load_mini", weights=("no-such.safetensors",))
+    lost = study.Method(
+        "X", "x", "bokehlib.bokehdiff.pipeline:load_mini", weights=("no-such.safetensors",)
+    )
     monkeypatch.setitem(study.METHODS, "layered", lost)
     assert cli.main(_arguments(method=None)) == 2  # the default method
     line = capsys.readouterr().err
@@ -255,7 +259,7 @@ def test_a_file_name_with_a_line_break_still_gives_one_line(folder, capsys):
 
 
 def _run(*argv):
-    environment = os.environ | {"PYTHONPATH": str(cli.Path(cli.__file__).parents[1])}
+    environment = os.environ | {"PYTHONPATH": str(Path(cli.__file__).parents[2])}
     command = [sys.executable, *argv]
     return subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
 
@@ -366,7 +370,7 @@ def test_study_hands_its_names_and_switches_to_the_batch(monkeypatch):
         calls.append((list(names), switches))
         return 1
 
-    monkeypatch.setattr("bokehlib.batch.reproduce", reproduce)
+    monkeypatch.setattr("bokehlib.study.runner.reproduce", reproduce)
     assert cli.main(["study", "tableS2", "speed", "--smoke"]) == 1
     assert cli.main(["study", "--fresh"]) == 1
     assert calls == [

@@ -7,12 +7,18 @@ import pytest
 import torch
 from PIL import Image
 
-from bokehlib import data, fingerprints
-from bokehlib.data import data_hash, manifest, photo_paths
-from bokehlib.datasets import FolderSet, _frozen_check, load_dataset, read_lenses, training_photos
-from bokehlib.errors import InputError
-from bokehlib.images import write_disparity, write_image
-from bokehlib.synthesis import EVAL_FAMILIES, TRAIN_FAMILIES, benchmark
+from bokehlib import data
+from bokehlib.data import data_hash, fingerprints, manifest, photo_paths, synbokeh
+from bokehlib.data.datasets import (
+    FolderSet,
+    _frozen_check,
+    load_dataset,
+    read_lenses,
+    training_photos,
+)
+from bokehlib.io.errors import InputError
+from bokehlib.io.images import write_disparity, write_image
+from bokehlib.synthesis import EVAL_FAMILIES, TRAIN_FAMILIES
 
 HEIGHT, WIDTH = 20, 30
 LENS = {"target": "bokeh_0.png", "focus_disparity": 0.25, "aperture": 12.5}
@@ -25,14 +31,14 @@ def frozen():
 
 @pytest.fixture(scope="module")
 def maker():
-    return benchmark.synthesiser()
+    return synbokeh.synthesiser()
 
 
 @pytest.fixture(scope="module")
 def built(frozen, tmp_path_factory):
     """The manifest's second scene, built here."""
     root = tmp_path_factory.mktemp("built")
-    benchmark.build(frozen, root, [frozen["scenes"][1]["name"]])
+    synbokeh.build(frozen, root, [frozen["scenes"][1]["name"]])
     return root
 
 
@@ -51,10 +57,10 @@ def make_scene(folder, lenses=(LENS,), size=(HEIGHT, WIDTH)):
 
 def test_manifest_is_small_and_complete(frozen):
     assert data.MANIFEST.stat().st_size < 150_000
-    assert len(frozen["scenes"]) == benchmark.SCENES
+    assert len(frozen["scenes"]) == synbokeh.SCENES
     for scene in frozen["scenes"]:
         targets = {lens["target"] for lens in scene["lens"]}
-        assert len(targets) == len(benchmark.RADII)
+        assert len(targets) == len(synbokeh.RADII)
         assert set(scene["images"]) == {"image.png", "disparity.png"} | targets
     assert sum(frozen["blur_histogram"]) == 24 * 4 * 256 * 384
     lit = sum(bool(scene["scene"]["lamps"]) for scene in frozen["scenes"])
@@ -64,15 +70,15 @@ def test_manifest_is_small_and_complete(frozen):
 def test_frozen_scenes_are_what_their_numbers_draw(frozen, maker):
     for entry in frozen["scenes"]:
         scene = maker.draw(frozen["seed"], entry["n"])
-        assert scene == benchmark.scene_from(entry["scene"])
-        assert json.loads(json.dumps(benchmark.asdict(scene))) == entry["scene"]
+        assert scene == synbokeh.scene_from(entry["scene"])
+        assert json.loads(json.dumps(synbokeh.asdict(scene))) == entry["scene"]
 
 
 def test_frozen_lenses_have_the_blur_levels_and_both_kinds_of_focus(frozen, maker):
     fronts = 0
     for entry in frozen["scenes"][:6]:
-        layers = maker.layers([benchmark.scene_from(entry["scene"])])
-        for radius, lens in zip(benchmark.RADII, entry["lens"], strict=True):
+        layers = maker.layers([synbokeh.scene_from(entry["scene"])])
+        for radius, lens in zip(synbokeh.RADII, entry["lens"], strict=True):
             focus = torch.tensor([lens["focus_disparity"]])
             largest = lens["aperture"] * layers.largest_blur(focus).item()
             assert largest == pytest.approx(radius, rel=1e-3)
@@ -89,14 +95,14 @@ def test_building_a_scene_gives_the_frozen_pictures(frozen, built):
     assert min(worst) > 1e-4
     for sample, lens in zip(samples, entry["lens"], strict=True):
         assert sample.lens.focus == lens["focus_disparity"]
-        assert sample.image.shape == sample.target.shape == (1, 3, *benchmark.SIZE)
+        assert sample.image.shape == sample.target.shape == (1, 3, *synbokeh.SIZE)
 
 
 def test_a_build_that_stands_is_not_made_again(frozen, built, monkeypatch):
-    monkeypatch.setattr(benchmark, "synthesiser", lambda: pytest.fail("built again"))
-    benchmark.build(frozen, built, [frozen["scenes"][1]["name"]])
+    monkeypatch.setattr(synbokeh, "synthesiser", lambda: pytest.fail("built again"))
+    synbokeh.build(frozen, built, [frozen["scenes"][1]["name"]])
     with pytest.raises(pytest.fail.Exception, match="built again"):
-        benchmark.build(frozen, built, [frozen["scenes"][2]["name"]])
+        synbokeh.build(frozen, built, [frozen["scenes"][2]["name"]])
 
 
 def test_a_picture_that_is_not_the_frozen_one_is_refused(frozen):
@@ -111,7 +117,7 @@ def test_a_picture_that_is_not_the_frozen_one_is_refused(frozen):
 def test_another_version_of_a_photograph_is_refused(frozen):
     other = {**frozen, "photos": [{**frozen["photos"][0], "sha256": "0" * 64}]}
     with pytest.raises(InputError, match=r"photograph skimage/astronaut.png: found"):
-        benchmark._check_photos(other)
+        synbokeh._check_photos(other)
 
 
 def test_embedded_photographs_have_a_licence_and_ship_with_their_packages(frozen):

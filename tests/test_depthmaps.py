@@ -9,8 +9,8 @@ import phonefiles
 import pytest
 from PIL import Image
 
-from bokehlib import depthmaps, images, phonedepth
-from bokehlib.errors import InputError
+from bokehlib.io import disparity_maps, images, portrait
+from bokehlib.io.errors import InputError
 
 DEPTH = np.array([[1.0, 2.0, 4.0], [8.0, 2.0, 1.0]], np.float32)  # metres
 
@@ -34,7 +34,7 @@ def _write(path, values):
 @pytest.mark.parametrize("suffix", [".npy", ".pfm", ".exr"])
 def test_floats_in_range_are_taken_as_they_are(tmp_path, suffix):
     values = np.random.default_rng(0).random((3, 5)).astype(np.float32)
-    found = depthmaps.read(_write(tmp_path / f"map{suffix}", values))
+    found = disparity_maps.read(_write(tmp_path / f"map{suffix}", values))
     assert found.disparity.dtype == np.float32
     assert np.array_equal(found.disparity, values)
     assert found.depth_range is None
@@ -50,7 +50,7 @@ def test_floats_in_range_are_taken_as_they_are(tmp_path, suffix):
     ],
 )
 def test_near_is_one_whatever_the_values_are(tmp_path, suffix, kind, values, disparity, span):
-    found = depthmaps.read(_write(tmp_path / f"map{suffix}", values), kind=kind)
+    found = disparity_maps.read(_write(tmp_path / f"map{suffix}", values), kind=kind)
     assert found.disparity == pytest.approx(disparity, abs=1e-6)
     assert found.disparity[0, 0] == found.disparity.max() == 1
     assert found.depth_range == (span and pytest.approx(span))
@@ -58,26 +58,26 @@ def test_near_is_one_whatever_the_values_are(tmp_path, suffix, kind, values, dis
 
 def test_a_picture_of_depths_is_turned_too_and_an_endless_depth_is_zero(tmp_path):
     Image.fromarray((DEPTH * 1000).astype(np.uint16)).save(tmp_path / "mm.png")
-    found = depthmaps.read(tmp_path / "mm.png", kind="depth")
+    found = disparity_maps.read(tmp_path / "mm.png", kind="depth")
     assert found.disparity == pytest.approx(1 / DEPTH, abs=1e-6)
     np.save(tmp_path / "sky.npy", np.array([[2.0, math.inf]]))
-    assert depthmaps.read(tmp_path / "sky.npy", kind="depth").disparity.tolist() == [[1, 0]]
+    assert disparity_maps.read(tmp_path / "sky.npy", kind="depth").disparity.tolist() == [[1, 0]]
 
 
 def test_the_channel_z_of_an_exr_is_a_depth_by_its_name(tmp_path):
     miniatures.write_exr(tmp_path / "z.exr", {"Z": DEPTH})
-    assert depthmaps.read(tmp_path / "z.exr").disparity == pytest.approx(1 / DEPTH, abs=1e-6)
+    assert disparity_maps.read(tmp_path / "z.exr").disparity == pytest.approx(1 / DEPTH, abs=1e-6)
     colours = np.dstack([1 / DEPTH, 1 / DEPTH, 0 * DEPTH])
     miniatures.write_exr(tmp_path / "c.exr", {"RGB": colours.astype(np.float32)})
     with pytest.raises(InputError, match=r"--disparity: .*c.exr: found a colour picture"):
-        depthmaps.read(tmp_path / "c.exr")
+        disparity_maps.read(tmp_path / "c.exr")
 
 
 @pytest.mark.parametrize("order", ["<", ">"])
 def test_a_pfm_runs_from_the_lowest_row_in_either_order_of_bytes(tmp_path, order):
     values = np.arange(6, dtype=np.float32).reshape(2, 3) / 5
     _pfm(tmp_path / "a.pfm", values, order)
-    assert np.array_equal(depthmaps.read(tmp_path / "a.pfm").disparity, values)
+    assert np.array_equal(disparity_maps.read(tmp_path / "a.pfm").disparity, values)
     body = (tmp_path / "a.pfm").read_bytes().split(b"\n", 3)[3]
     assert np.frombuffer(body, f"{order}f4")[0] == values[1, 0]
 
@@ -96,7 +96,7 @@ def test_a_pfm_runs_from_the_lowest_row_in_either_order_of_bytes(tmp_path, order
 def test_a_file_that_is_no_grey_pfm_is_named(tmp_path, blob, found):
     (tmp_path / "a.pfm").write_bytes(blob)
     with pytest.raises(InputError, match=rf"--disparity: .*a.pfm: found .*{found}.*accepted: "):
-        depthmaps.read(tmp_path / "a.pfm")
+        disparity_maps.read(tmp_path / "a.pfm")
 
 
 @pytest.mark.parametrize(
@@ -116,7 +116,7 @@ def test_a_file_that_is_no_grey_pfm_is_named(tmp_path, blob, found):
 def test_values_that_are_not_of_their_kind_are_refused(tmp_path, kind, values, found):
     np.save(tmp_path / "map.npy", np.array(values))
     with pytest.raises(InputError, match=rf"--disparity: .*map.npy: found {found}"):
-        depthmaps.read(tmp_path / "map.npy", kind=kind)
+        disparity_maps.read(tmp_path / "map.npy", kind=kind)
 
 
 # --- Phones ----------------------------------------------------------------------------------
@@ -140,7 +140,7 @@ REPRESENTATIONS = {
 def test_a_heic_photo_brings_its_own_map_with_near_at_one(tmp_path, name):
     representation, expected = REPRESENTATIONS[name]
     phonefiles.heic(tmp_path / "a.heic", phonefiles.ramp(), representation)
-    found = depthmaps.read(tmp_path / "a.heic")
+    found = disparity_maps.read(tmp_path / "a.heic")
     assert found.disparity.shape == phonefiles.SMALL
     assert found.disparity == pytest.approx(expected, abs=0.012)  # HEVC loses a level or two
     assert found.disparity.max() == pytest.approx(1)
@@ -153,7 +153,7 @@ def test_the_map_of_a_turned_heic_photo_is_turned_with_it(tmp_path):
     exif[0x0112] = 6
     phonefiles.heic(tmp_path / "a.heic", phonefiles.ramp(), exif=exif.tobytes())
     photo = images.read_image(tmp_path / "a.heic")
-    found = depthmaps.read(tmp_path / "a.heic").disparity
+    found = disparity_maps.read(tmp_path / "a.heic").disparity
     assert found.shape == phonefiles.SMALL[::-1]
     assert images.match_size(found, *photo.shape[:2])[[0, -1], 5] == pytest.approx([0, 1], abs=0.03)
 
@@ -163,15 +163,15 @@ def test_a_map_that_the_reader_left_lying_is_turned_as_the_photo_was(monkeypatch
     stored = types.SimpleNamespace(to_pillow=lambda: Image.fromarray(phonefiles.ramp()), info={})
     photo = Image.new("RGB", (64, 96))
     photo.info = {"depth_images": [stored], "original_orientation": 8}
-    monkeypatch.setattr(phonedepth.Image, "open", lambda path: photo)
-    found = phonedepth._of_heif(tmp_path / "a.heic", "--disparity")
+    monkeypatch.setattr(portrait.Image, "open", lambda path: photo)
+    found = portrait._of_heif(tmp_path / "a.heic", "--disparity")
     assert np.array_equal(found.values, np.rot90(LEVEL))
 
 
 def test_a_heic_without_a_map_says_what_would_have_one(tmp_path):
     phonefiles.heic(tmp_path / "a.heic")
     with pytest.raises(InputError, match="a HEIC photo without a depth map; accepted: one taken"):
-        depthmaps.read(tmp_path / "a.heic")
+        disparity_maps.read(tmp_path / "a.heic")
 
 
 def test_a_heic_whose_map_is_cut_off_is_broken(tmp_path):
@@ -179,7 +179,7 @@ def test_a_heic_whose_map_is_cut_off_is_broken(tmp_path):
     phonefiles.heic(path, phonefiles.ramp())
     path.write_bytes(path.read_bytes()[:-40])
     with pytest.raises(InputError, match=r"a.heic: found a broken depth map"):
-        depthmaps.read(path)
+        disparity_maps.read(path)
 
 
 FORMS = {
@@ -192,7 +192,7 @@ FORMS = {
 @pytest.mark.parametrize("write", [phonefiles.gdepth, phonefiles.dynamic_depth])
 def test_a_jpeg_of_android_brings_its_map_whose_dark_is_near(tmp_path, write, form):
     write(tmp_path / "a.jpg", phonefiles.ramp(), form, NEAR, FAR)
-    found = depthmaps.read(tmp_path / "a.jpg")
+    found = disparity_maps.read(tmp_path / "a.jpg")
     assert found.disparity == pytest.approx(FORMS[form], abs=0.02)
     assert found.disparity[:, 0] == pytest.approx(1, abs=0.01)
     assert found.depth_range == (pytest.approx(NEAR, abs=0.02), math.inf)
@@ -201,7 +201,7 @@ def test_a_jpeg_of_android_brings_its_map_whose_dark_is_near(tmp_path, write, fo
 
 def test_metres_are_known_only_where_the_photo_says_them(tmp_path):
     phonefiles.gdepth(tmp_path / "a.jpg", phonefiles.ramp(), units="")
-    assert depthmaps.read(tmp_path / "a.jpg").depth_range is None
+    assert disparity_maps.read(tmp_path / "a.jpg").depth_range is None
 
 
 @pytest.mark.parametrize("part", [300, 60000])
@@ -209,13 +209,13 @@ def test_metadata_of_any_length_are_put_together(tmp_path, part):
     noise = np.random.default_rng(0).integers(0, 256, phonefiles.SMALL, dtype=np.uint8)
     phonefiles.gdepth(tmp_path / "a.jpg", noise, "RangeLinear", 1, 2, part=part)
     expected = 1 / (1 + noise / 255)
-    found = depthmaps.read(tmp_path / "a.jpg").disparity
+    found = disparity_maps.read(tmp_path / "a.jpg").disparity
     assert found / found.max() == pytest.approx(expected / expected.max(), abs=1e-5)
 
 
 def test_the_map_is_found_by_its_meaning_where_it_has_no_name(tmp_path):
     phonefiles.dynamic_depth(tmp_path / "a.jpg", phonefiles.ramp(), said="semantic")
-    assert depthmaps.read(tmp_path / "a.jpg").disparity[:, 0] == pytest.approx(1, abs=0.01)
+    assert disparity_maps.read(tmp_path / "a.jpg").disparity[:, 0] == pytest.approx(1, abs=0.01)
 
 
 def test_the_map_of_a_turned_android_photo_is_turned_with_it(tmp_path):
@@ -223,7 +223,7 @@ def test_the_map_of_a_turned_android_photo_is_turned_with_it(tmp_path):
     exif[0x0112] = 8
     phonefiles.gdepth(tmp_path / "a.jpg", phonefiles.ramp(), near=NEAR, far=FAR, exif=exif)
     photo = images.read_image(tmp_path / "a.jpg")
-    found = depthmaps.read(tmp_path / "a.jpg").disparity
+    found = disparity_maps.read(tmp_path / "a.jpg").disparity
     assert found.shape[0] > found.shape[1]
     assert photo.shape[0] > photo.shape[1]
     assert found == pytest.approx(np.rot90(FORMS["RangeInverse"]), abs=0.02)
@@ -241,7 +241,7 @@ def test_the_map_of_a_turned_android_photo_is_turned_with_it(tmp_path):
 def test_metadata_that_make_no_sense_are_named(tmp_path, options, found):
     phonefiles.dynamic_depth(tmp_path / "a.jpg", phonefiles.ramp(), **options)
     with pytest.raises(InputError, match=rf"a.jpg: found a broken depth map .*{found}"):
-        depthmaps.read(tmp_path / "a.jpg")
+        disparity_maps.read(tmp_path / "a.jpg")
 
 
 @pytest.mark.parametrize("lost", [10, 2000])
@@ -250,7 +250,7 @@ def test_a_photo_that_ends_within_its_map_is_broken(tmp_path, lost):
     phonefiles.dynamic_depth(path, phonefiles.ramp())
     path.write_bytes(path.read_bytes()[:-lost])
     with pytest.raises(InputError, match=r"a.jpg: found a broken depth map"):
-        depthmaps.read(path)
+        disparity_maps.read(path)
 
 
 # --- Within the photo's own file -------------------------------------------------------------
@@ -265,7 +265,7 @@ def _side_by_side(path, colour=0):
 
 def test_photo_and_map_side_by_side_come_apart(tmp_path):
     whole = _side_by_side(tmp_path / "a.png")
-    photo, found = depthmaps.of_photo(tmp_path / "a.png", whole)
+    photo, found = disparity_maps.of_photo(tmp_path / "a.png", whole)
     assert np.array_equal(np.round(photo * 255), phonefiles.photo())
     assert found.disparity[::2, ::2] == pytest.approx(LEVEL, abs=1e-6)
 
@@ -276,13 +276,13 @@ def test_a_photo_alone_is_not_taken_for_one_with_its_map(tmp_path, kind):
     if kind == "an odd width":
         whole = np.concatenate([whole, whole[:, -1:]], axis=1)
     with pytest.raises(InputError, match="the photo itself without a depth map in it"):
-        depthmaps.of_photo(tmp_path / "a.png", whole)
+        disparity_maps.of_photo(tmp_path / "a.png", whole)
 
 
 def test_a_phones_photo_gives_its_map_and_stays_whole(tmp_path):
     phonefiles.heic(tmp_path / "a.heic", phonefiles.ramp())
     whole = images.read_image(tmp_path / "a.heic")
-    photo, found = depthmaps.of_photo(tmp_path / "a.heic", whole)
+    photo, found = disparity_maps.of_photo(tmp_path / "a.heic", whole)
     assert photo is whole
     assert found.disparity.shape == phonefiles.SMALL
 
@@ -291,5 +291,5 @@ def test_an_exr_may_hold_photo_and_depth(tmp_path):
     channels = {"RGB": miniatures.light(0), "Z": np.full((48, 64), 3, np.float32)}
     channels["Z"][0, 0] = 1.5
     miniatures.write_exr(tmp_path / "a.exr", channels)
-    _, found = depthmaps.of_photo(tmp_path / "a.exr", miniatures.light(0))
+    _, found = disparity_maps.of_photo(tmp_path / "a.exr", miniatures.light(0))
     assert found.disparity[0, :2].tolist() == [1, 0.5]

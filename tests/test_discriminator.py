@@ -5,8 +5,8 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import save_file
 
-from bokehlib import discriminator
-from bokehlib.losses import adversarial, discrimination
+from bokehlib.training import discriminator
+from bokehlib.training.losses import adversarial, discrimination
 
 
 @pytest.fixture

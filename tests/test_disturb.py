@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy import ndimage
 
-from bokehlib.disturb import (
+from bokehlib.data.perturb import (
     DISTURBANCES,
     coarse,
     disturb,

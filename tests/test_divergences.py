@@ -8,16 +8,18 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from bokehlib import adapters, loop, mini, optics, results, study, training
+from bokehlib import optics, study
+from bokehlib.bokehdiff import adapters, mini
+from bokehlib.bokehdiff.pipeline import SAMPLING, BokehPipeline
 from bokehlib.optics import Lens
-from bokehlib.pipeline import SAMPLING, BokehPipeline
 from bokehlib.pisa import coverage, pisa_attention
-from bokehlib.study import LossWeights, Recipe
+from bokehlib.study import LossWeights, Recipe, results
 from bokehlib.synthesis import Batch, Synthesiser, training_cutouts
+from bokehlib.training import bokehdiff, loop
 
 
 def test_the_edge_is_as_hard_at_inference_as_training_leaves_it():
-    last = training.hardness_at(1.0)
+    last = bokehdiff.hardness_at(1.0)
     assert last == pytest.approx(1e6)
     for function in (pisa_attention, optics.visibility, BokehPipeline.transform):
         assert inspect.signature(function).parameters["hardness"].default == last
@@ -76,13 +78,13 @@ def test_size_conditions_are_pixels_of_an_uncropped_image():
 
 
 def test_training_and_inference_are_one_map_but_for_how_finely_occlusion_is_sampled(monkeypatch):
-    monkeypatch.setattr(training, "SAMPLING", SAMPLING)
+    monkeypatch.setattr(bokehdiff, "SAMPLING", SAMPLING)
     image = torch.rand(1, 3, 32, 48)
     disparity = torch.rand(1, 1, 32, 48)
     lens = Lens(0.0, 15.0)  # up to 15 px, so the halo is one token of 16 px
     pipeline = mini.tiny()
     with torch.no_grad():
-        learnt = training.Trainee(pipeline)(image, disparity, lens, hardness=1e6, halo=16)
+        learnt = bokehdiff.Trainee(pipeline)(image, disparity, lens, hardness=1e6, halo=16)
     shown = pipeline(image, disparity, lens, output_type="pt").images
     torch.testing.assert_close(learnt.clamp(0, 1), shown, rtol=0, atol=1e-6)
 
@@ -113,7 +115,7 @@ def test_no_step_finds_gradients_of_the_one_before(tmp_path):
         return Batch(image, torch.rand(1, 1, 16, 16), 1 - image, Lens(0.5, 8.0))
 
     before = {n: p.clone() for n, p in pipeline.vae.encoder.conv_out.named_parameters()}
-    training.train(recipe, tmp_path, pipeline=pipeline, batch=batch, halo=16)
+    bokehdiff.train(recipe, tmp_path, pipeline=pipeline, batch=batch, halo=16)
     assert left == []
     now = dict(pipeline.vae.encoder.conv_out.named_parameters())
     assert all(not torch.equal(before[name], now[name]) for name in before)  # it did learn

@@ -13,32 +13,20 @@ import torch
 from snakemake.cli import parse_args
 
 import bokehlib
-from bokehlib import (
-    adapters,
-    classical,
-    cli,
-    depthmaps,
-    images,
-    latents,
-    lenses,
-    origin_classes,
-    photofiles,
-    prior,
-    readme,
-    rivals,
-    scoring,
-    series,
-    study,
-    train_refiner,
-    training,
-    workflow,
-)
+from bokehlib import latents, study, workflow
 from bokehlib.benchmark import __main__ as benchmark
 from bokehlib.benchmark import agreement
+from bokehlib.bokehdiff import adapters
+from bokehlib.classical import scattering
+from bokehlib.cli import commands
+from bokehlib.evaluation import origin_classes
+from bokehlib.io import animation, disparity_maps, images, photographic, photos
 from bokehlib.optics import Lens, circle_of_confusion, token_radius
 from bokehlib.pathtracing import __main__ as pathtracing
 from bokehlib.refocus import __main__ as refocus
-from bokehlib.results import ROOT
+from bokehlib.study import readme, scoring
+from bokehlib.study.results import ROOT
+from bokehlib.training import baselines, bokehdiff, prior, refiner
 
 README = ROOT / "README.md"
 PAGES = [README, *sorted((ROOT / "docs").glob("*.md"))]
@@ -50,18 +38,18 @@ LABELS = {
     *(f"S{n}" for n in range(1, 10)),
 }
 PROGRAMS = {
-    "bokehlib.adapters": adapters.command_line,
+    "bokehlib.bokehdiff.adapters": adapters.command_line,
     "bokehlib.benchmark": benchmark.command_line,
     "bokehlib.benchmark.agreement": agreement.command_line,
     "bokehlib.latents": latents.command_line,
-    "bokehlib.origin_classes": origin_classes.command_line,
-    "bokehlib.prior": prior.command_line,
+    "bokehlib.evaluation.origin_classes": origin_classes.command_line,
+    "bokehlib.training.prior": prior.command_line,
     "bokehlib.pathtracing": pathtracing.command_line,
     "bokehlib.refocus": refocus.command_line,
-    "bokehlib.rivals": rivals.command_line,
-    "bokehlib.scoring": scoring.command_line,
-    "bokehlib.train_refiner": train_refiner.command_line,
-    "bokehlib.training": training.command_line,
+    "bokehlib.training.baselines": baselines.command_line,
+    "bokehlib.study.scoring": scoring.command_line,
+    "bokehlib.training.refiner": refiner.command_line,
+    "bokehlib.training.bokehdiff": bokehdiff.command_line,
 }
 LACKING = "not part of this version: "
 
@@ -145,7 +133,7 @@ def test_every_command_is_one_that_the_program_accepts(page):
             PROGRAMS[words[2]]().parse_args(words[3:])
         else:
             assert words[:3] == [".venv/bin/python", "-m", "bokehlib"], line
-            cli._parse(words[3:])
+            commands._parse(words[3:])
 
 
 @each_page
@@ -169,7 +157,7 @@ def test_the_readme_lists_every_notebook():
 
 def test_the_readme_shows_what_was_measured():
     found = readme.shown(README.read_text(encoding="utf-8"))
-    assert found == readme.table(), "run `python -m bokehlib.readme`"
+    assert found == readme.table(), "run `python -m bokehlib.study.readme`"
 
 
 # --- Numbers in the pages --------------------------------------------------------------------
@@ -192,20 +180,20 @@ def test_the_portrait_of_the_units_page_has_the_radii_it_says():
 def test_the_real_lens_of_the_units_page_has_the_aperture_it_says():
     text = (ROOT / "docs" / "units.md").read_text("utf-8")
     near, pixel = 1.5, 36 / 1536
-    assert lenses.distance(near / 2, near) == pytest.approx(2)
-    aperture = lenses.aperture(near / 2, 50, 2, pixel, near)
+    assert photographic.distance(near / 2, near) == pytest.approx(2)
+    aperture = photographic.aperture(near / 2, 50, 2, pixel, near)
     by_the_page = 2500 * 2000 / (2 * 2 * 1950 * pixel * 1500)
     assert aperture == pytest.approx(by_the_page)
     assert f"p = {pixel:.4f} mm" in text
     assert f"= {aperture:.0f} px per unit" in text
     blur = circle_of_confusion(torch.tensor(near / 6).view(1, 1, 1, 1), Lens(near / 2, aperture))
-    assert blur.item() == pytest.approx(lenses.blur_radius(6, 2, 50, 2, pixel))
-    assert f"{lenses.FILM_DIAGONAL:.2f} mm · true / equivalent" in text
+    assert blur.item() == pytest.approx(photographic.blur_radius(6, 2, 50, 2, pixel))
+    assert f"{photographic.FILM_DIAGONAL:.2f} mm · true / equivalent" in text
 
 
 def test_a_range_of_distances_that_is_off_changes_every_radius_alike():
     exact, off = (
-        lenses.aperture(0.5, 50, 2, 0.02, near, 20) for near in (1.5, 1 / (1 / 1.5 * 1.1))
+        photographic.aperture(0.5, 50, 2, 0.02, near, 20) for near in (1.5, 1 / (1 / 1.5 * 1.1))
     )
     change = (1.1 / 1.5 - 1 / 20) / (1 / 1.5 - 1 / 20)
     assert off / exact == pytest.approx(change, rel=0.005)  # the rest is z_f / (z_f - f)
@@ -214,7 +202,7 @@ def test_a_range_of_distances_that_is_off_changes_every_radius_alike():
 def test_the_range_in_focus_of_the_units_page_has_the_radius_it_says():
     text = (ROOT / "docs" / "units.md").read_text("utf-8")
     assert "With f = 0.80, l = 0.75, h = 0.85 and an aperture of 60" in text
-    flat = lenses.flatten(torch.tensor([0.3, 0.78]).view(1, 1, 1, 2), 0.8, 0.75, 0.85)
+    flat = photographic.flatten(torch.tensor([0.3, 0.78]).view(1, 1, 1, 2), 0.8, 0.75, 0.85)
     wall, face = circle_of_confusion(flat, Lens(0.8, 60)).flatten().tolist()
     assert (wall, face) == (pytest.approx(27, abs=1e-4), 0)
     assert "60 · 0.45 = 27 px instead of 30" in text
@@ -226,17 +214,17 @@ def test_the_range_in_focus_of_the_units_page_has_the_radius_it_says():
 def test_the_page_on_photos_names_every_kind_of_map_and_the_size_of_animations():
     text = (ROOT / "docs" / "own-photos.md").read_text("utf-8")
     named = set(re.findall(r"--disparity-kind (\w+)", text))
-    assert named == set(depthmaps.KINDS) - {"disparity"}
-    assert f"at most {series.LONGEST} px" in text
+    assert named == set(disparity_maps.KINDS) - {"disparity"}
+    assert f"at most {animation.LONGEST} px" in text
 
 
 def test_the_python_example_of_the_page_on_photos_runs(tmp_path, monkeypatch):
     text = (ROOT / "docs" / "own-photos.md").read_text("utf-8")
     (example,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(bokehlib, "load", lambda name: classical.scatter, raising=False)
+    monkeypatch.setattr(bokehlib, "load", lambda name: scattering.scatter, raising=False)
     ramp = torch.linspace(0, 1, 24).expand(16, 24).numpy()
-    photofiles.write("photo.jpg", ramp[..., None].repeat(3, -1))
+    photos.write("photo.jpg", ramp[..., None].repeat(3, -1))
     images.write_disparity("disparity.png", ramp)
     exec(compile(example, "own-photos.md", "exec"), {})
     assert sorted(path.name for path in tmp_path.glob("focus_*.png")) == [

@@ -5,13 +5,14 @@ import math
 import subprocess
 import sys
 import types
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from bokehlib import estimate
-from bokehlib.errors import InputError
+from bokehlib.io import estimate
+from bokehlib.io.errors import InputError
 
 WIDTH, HEIGHT = 60, 40
 
@@ -171,7 +172,7 @@ def test_weights_that_are_not_here_are_one_line_and_nothing_is_fetched(tmp_path)
     words += ["--focus", "1,1", "--aperture", "3", "--method", "scatter"]
     environment = {
         "HF_HOME": str(tmp_path / "cache"),
-        "PYTHONPATH": str(estimate.Path(__file__).parents[1]),
+        "PYTHONPATH": str(Path(__file__).parents[1]),
     }
     done = subprocess.run(
         [sys.executable, "-c", program, *words],

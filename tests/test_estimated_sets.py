@@ -7,11 +7,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bokehlib import cli, estimate, estimated_sets, images
-from bokehlib.datasets import load_dataset
-from bokehlib.depthmaps import DepthMap
-from bokehlib.errors import InputError
-from bokehlib.published_sets import ebb
+from bokehlib import cli
+from bokehlib.data import estimated
+from bokehlib.data.datasets import load_dataset
+from bokehlib.data.published_sets import ebb
+from bokehlib.io import estimate, images
+from bokehlib.io.disparity_maps import DepthMap
+from bokehlib.io.errors import InputError
 
 
 @pytest.fixture
@@ -51,7 +53,7 @@ def test_a_set_of_folders_gets_its_maps_once_and_is_then_read_as_any_other(scene
     images.write_disparity(scenes / "two" / "disparity.png", kept)
     with pytest.raises(InputError, match="disparity"):  # never made unless it is asked for
         load_dataset(f"folder:{scenes}")[0]
-    found = estimated_sets.fill(scenes, "some/network", "cpu")
+    found = estimated.fill(scenes, "some/network", "cpu")
     assert found == {"made": 1, "kept": 1, "model": "some/network"}
     assert network == [("some/network", "cpu", False), (20, 30, 3)]
     one, two = load_dataset(f"folder:{scenes}")
@@ -60,7 +62,7 @@ def test_a_set_of_folders_gets_its_maps_once_and_is_then_read_as_any_other(scene
     assert two.disparity.mean() == pytest.approx(0.25, abs=1e-4)
     record = json.loads((scenes / "estimated.json").read_text())
     assert record == {"one/disparity.png": "estimated by some/network"}
-    assert estimated_sets.fill(scenes)["made"] == 0
+    assert estimated.fill(scenes)["made"] == 0
     assert len(network) == 2  # nothing was loaded again
 
 
@@ -69,7 +71,7 @@ def test_a_copy_of_ebb_without_maps_gets_them_where_it_is_read_from(tmp_path, ne
     maps = sorted((root / "depth").glob("*.npy"))
     for path in maps:
         path.unlink()
-    assert estimated_sets.fill(root)["made"] == len(maps) > 0
+    assert estimated.fill(root)["made"] == len(maps) > 0
     assert sorted((root / "depth").glob("*.npy")) == maps
     read = ebb.contents(root).shots[0].read()
     assert (read.disparity[-1] == 1).all()
@@ -82,10 +84,10 @@ def test_a_run_that_was_stopped_goes_on(scenes, network, monkeypatch):
     Image.new("RGB", (4, 4)).save(scenes / "two" / "image.png")
     (scenes / "two" / "image.png").write_bytes(b"broken")
     with pytest.raises(InputError, match=r"two/image.png"):
-        estimated_sets.fill(scenes)
+        estimated.fill(scenes)
     assert not (scenes / "two" / "disparity.png").exists()
     (scenes / "two" / "aside.png").rename(scenes / "two" / "image.png")
-    assert estimated_sets.fill(scenes) == {"made": 1, "kept": 1, "model": estimate.MODEL}
+    assert estimated.fill(scenes) == {"made": 1, "kept": 1, "model": estimate.MODEL}
     assert read is images.read_image
 
 

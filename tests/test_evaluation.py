@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import pytest
 import torch
 
-from bokehlib.disturb import disturb
-from bokehlib.evaluation import score
-from bokehlib.metrics import METRICS, Measure
+from bokehlib.data.perturb import disturb
+from bokehlib.evaluation.metrics import METRICS, Measure
+from bokehlib.evaluation.scoring import score
 from bokehlib.optics import Lens
 
 

@@ -9,8 +9,10 @@ import pytest
 from made_up import fill, rows, write
 from PIL import Image
 
-from bokehlib import disturb, figures, results, study
-from bokehlib.robustness_figure import OTHERS, robustness
+from bokehlib import study
+from bokehlib.data import perturb
+from bokehlib.study import figures, results
+from bokehlib.study.robustness_figure import OTHERS, robustness
 
 
 def pictures(root, count=2):
@@ -100,9 +102,9 @@ def test_each_named_error_has_median_and_quartiles_of_what_every_picture_loses(t
 
 
 def test_named_errors_are_those_that_can_be_made():
-    assert list(study.ROBUSTNESS_DISTURBANCES) == list(disturb.DISTURBANCES)
-    assert f"power {disturb.GAMMA}" in study.ROBUSTNESS_DISTURBANCES["gamma"]
-    assert disturb.COARSE == 8
+    assert list(study.ROBUSTNESS_DISTURBANCES) == list(perturb.DISTURBANCES)
+    assert f"power {perturb.GAMMA}" in study.ROBUSTNESS_DISTURBANCES["gamma"]
+    assert perturb.COARSE == 8
 
 
 # --- Asked and measured blur -----------------------------------------------------------------

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from bokehlib.focus import in_focus_mask, under_near_blur_mask
+from bokehlib.evaluation.focus import in_focus_mask, under_near_blur_mask
 from bokehlib.optics import Lens, circle_of_confusion
 
 

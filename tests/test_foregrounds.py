@@ -9,9 +9,10 @@ import torch
 from diffusers import UNet2DConditionModel
 from safetensors.torch import save_file
 
-from bokehlib import foregrounds, layerdiffuse, sdxl, sdxl_files, study
-from bokehlib.errors import InputError
+from bokehlib import foregrounds, layerdiffuse, study
+from bokehlib.bokehdiff import sdxl, sdxl_files
 from bokehlib.foregrounds import Limits, Measured, measure, verdict
+from bokehlib.io.errors import InputError
 from bokehlib.synthesis import load_cutouts
 
 ATTENTION = "down_blocks.1.attentions.0.transformer_blocks.0.attn1.to_q.weight"

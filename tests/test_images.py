@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bokehlib import images
-from bokehlib.errors import InputError
+from bokehlib.io import images
+from bokehlib.io.errors import InputError
 
 
 @pytest.fixture

@@ -6,11 +6,13 @@ import pytest
 import torch
 from networks import random_pairs
 
-from bokehlib import adapters, data, latents, loop, mini, prior, results, study, tables, training
-from bokehlib.errors import run_command
+from bokehlib import data, latents, study
+from bokehlib.bokehdiff import adapters, mini
+from bokehlib.io.errors import run_command
 from bokehlib.optics import Lens, token_radius
 from bokehlib.pisa.processor import pisa_sites
-from bokehlib.study import LATENTS, Latent, Lessons, LossWeights, Recipe
+from bokehlib.study import LATENTS, Latent, Lessons, LossWeights, Recipe, results, tables
+from bokehlib.training import bokehdiff, loop, prior
 
 LENS = Lens(0.3, 20.0)
 COARSE = LATENTS["f8-c4"]
@@ -95,8 +97,8 @@ def test_the_halo_of_latents_of_8_px_is_whole_tokens_of_32_px_and_tiles_meet_wit
 
 
 def test_latents_of_8_px_train_two_steps_and_render_from_their_files(tmp_path, monkeypatch):
-    monkeypatch.setattr(training, "pair_stream", lambda *_, **__: pairs)
-    monkeypatch.setattr(training, "training_photos", lambda _: [])
+    monkeypatch.setattr(bokehdiff, "pair_stream", lambda *_, **__: pairs)
+    monkeypatch.setattr(bokehdiff, "training_photos", lambda _: [])
     draw = torch.rand(2, 3, 64, 64)
     monkeypatch.setattr(prior, "draw_crops", lambda *_: lambda step: draw)
     lessons = Lessons(2, 2, 2, 2, 2)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from bokehlib import layered, lights
+from bokehlib.classical import highlights, layers
 from bokehlib.optics import Lens
 
 SIZE = (48, 64)
@@ -21,7 +21,7 @@ def disc(level, centre=(24.3, 30.6), radius=2.0, behind=0.05):
 
 def found(light):
     """The largest gain of each channel of what a photo shows of the light."""
-    return lights.gains(light.clamp(0, 1)).amax((0, 2, 3))
+    return highlights.gains(light.clamp(0, 1)).amax((0, 2, 3))
 
 
 @pytest.mark.parametrize("level", [2.0, 4.0, 8.0])
@@ -41,7 +41,7 @@ def test_every_channel_has_its_own_level():
 
 def test_one_light_has_one_gain_and_nothing_else_has():
     light = disc(5.0)
-    gain = lights.gains(light.clamp(0, 1))
+    gain = highlights.gains(light.clamp(0, 1))
     clipped = light >= 1
     assert torch.equal(gain > 1, clipped)
     assert gain[clipped].unique().numel() == 1
@@ -59,14 +59,14 @@ def test_large_and_pale_patches_are_left_alone():
     ragged = torch.full((1, 3, *SIZE), 0.05)
     ragged[..., 10:12, 5:60] = 1.0  # small, but too long for one light
     for light in (wall, ragged, torch.ones(1, 3, *SIZE)):
-        assert (lights.gains(light.clamp(0, 1)) == 1).all()
+        assert (highlights.gains(light.clamp(0, 1)) == 1).all()
     assert (found(shirt) < 1.1).all()
 
 
 def test_pictures_of_a_batch_do_not_see_each_other():
     pictures = torch.cat([disc(level, radius=1.5) for level in (2.0, 7.0, 0.5)]).clamp(0, 1)
-    alone = torch.cat([lights.gains(picture[None]) for picture in pictures])
-    torch.testing.assert_close(lights.gains(pictures), alone)
+    alone = torch.cat([highlights.gains(picture[None]) for picture in pictures])
+    torch.testing.assert_close(highlights.gains(pictures), alone)
 
 
 def test_the_layered_render_spreads_more_light_than_the_photo_shows():
@@ -75,10 +75,10 @@ def test_the_layered_render_spreads_more_light_than_the_photo_shows():
     light = disc(level, radius=radius, behind=0.02)
     photo = light.clamp(0, 1) ** (1 / GAMMA)
     flat = torch.full((1, 1, *SIZE), 0.2)
-    render = layered.render(photo, flat, Lens(0.6, blur / 0.4))
-    truth = layered.classical.spread(light, torch.full((1, 1, *SIZE), blur)).float()
+    render = layers.render(photo, flat, Lens(0.6, blur / 0.4))
+    truth = layers.classical.spread(light, torch.full((1, 1, *SIZE), blur)).float()
     middle = (..., slice(20, 29), slice(26, 35))
     excess = (render**GAMMA)[middle].mean() - 0.02
     assert excess.item() == pytest.approx(truth[middle].mean().item() - 0.02, rel=0.3)
-    sharp = layered.render(photo, flat, Lens(0.2, blur))
+    sharp = layers.render(photo, flat, Lens(0.2, blur))
     assert (sharp - photo).abs().max() < 0.01  # in focus it stays as the photo shows it

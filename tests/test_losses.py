@@ -2,7 +2,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from bokehlib.losses import (
+from bokehlib.study import LossWeights
+from bokehlib.training.losses import (
     GRADIENT_KERNELS,
     BokehLoss,
     adversarial,
@@ -10,7 +11,6 @@ from bokehlib.losses import (
     gradients,
     multiscale_edge,
 )
-from bokehlib.study import LossWeights
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import pytest
 
 import bokehlib
 from bokehlib import methods, study
-from bokehlib.errors import InputError
+from bokehlib.io.errors import InputError
 
 
 def test_a_method_is_ready_once_its_weights_are_found(tmp_path, monkeypatch):

@@ -8,9 +8,9 @@ import torch
 import torchvision
 from torch.nn.functional import avg_pool2d, interpolate
 
-from bokehlib import backbones
-from bokehlib.backbones import MissingBackbone, backbone_features, lpips_network
-from bokehlib.metrics import METRICS, SMALLEST_SIDE, Measure
+from bokehlib.evaluation.metrics import METRICS, SMALLEST_SIDE, Measure
+from bokehlib.io import pretrained
+from bokehlib.io.pretrained import MissingBackbone, backbone_features, lpips_network
 
 
 def _picture(side=64, seed=0):
@@ -180,4 +180,4 @@ def test_an_unknown_net_is_refused_with_the_known_ones():
 
 def test_a_missing_backbone_is_what_a_user_can_mend(no_weights):
     with pytest.raises(MissingBackbone, match="BOKEHLIB_WEIGHTS"):
-        backbones.find_backbone("alexnet")
+        pretrained.find_backbone("alexnet")

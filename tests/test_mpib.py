@@ -9,11 +9,11 @@ from bokehlib import methods
 from bokehlib.baselines import mpib, mpib_batched, trained
 from bokehlib.baselines.inpainting import Inpainter
 from bokehlib.baselines.mpib_networks import PLANES, AUPNet, MPINet
-from bokehlib.datasets import load_dataset
-from bokehlib.errors import InputError
+from bokehlib.data.datasets import load_dataset
+from bokehlib.io.errors import InputError
 from bokehlib.optics import Lens
-from bokehlib.results import score_parameters
 from bokehlib.study import METHODS
+from bokehlib.study.results import score_parameters
 
 pytest.importorskip("cv2")
 

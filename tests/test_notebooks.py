@@ -8,9 +8,10 @@ import nbformat
 import papermill
 import pytest
 
-from bokehlib import batch, results, study
+from bokehlib import study
+from bokehlib.study import results, runner
 
-NOTEBOOKS = sorted(batch.NOTEBOOKS.glob("*.ipynb"))
+NOTEBOOKS = sorted(runner.NOTEBOOKS.glob("*.ipynb"))
 NAMED = {artefact.notebook for artefact in study.ARTEFACTS.values()}
 REPORTERS = [path for path in NOTEBOOKS if path.name.startswith("4") or path.stem in NAMED]
 TORCH_FREE = {
@@ -103,16 +104,16 @@ def test_every_parameter_is_a_scalar_with_a_type_and_a_comment_that_papermill_re
 
 
 def test_the_plan_passes_only_parameters_that_the_notebooks_have(monkeypatch):
-    monkeypatch.setattr(batch, "scores_stand", lambda *_: False)
-    monkeypatch.setattr(batch.methods, "lacks", lambda name: "")
-    monkeypatch.setattr(batch.methods, "weights_hash", lambda name: "")
-    monkeypatch.setattr(batch.data, "data_hash", lambda name: "d")
-    steps, _ = batch.plan(study.ARTEFACTS, smoke=False, fresh=True, root=results.RESULTS)
+    monkeypatch.setattr(runner, "scores_stand", lambda *_: False)
+    monkeypatch.setattr(runner.methods, "lacks", lambda name: "")
+    monkeypatch.setattr(runner.methods, "weights_hash", lambda name: "")
+    monkeypatch.setattr(runner.data, "data_hash", lambda name: "d")
+    steps, _ = runner.plan(study.ARTEFACTS, smoke=False, fresh=True, root=results.RESULTS)
     assert {step.notebook for step in steps} >= {"30_score", "31_score_perturbed"}
     for step in steps:
-        known = papermill.inspect_notebook(str(batch.NOTEBOOKS / f"{step.notebook}.ipynb"))
+        known = papermill.inspect_notebook(str(runner.NOTEBOOKS / f"{step.notebook}.ipynb"))
         assert set(step.parameters) | {"smoke", "results"} <= set(known), step.title
-    assert {"smoke", "results"} <= set(inspect.signature(batch.reproduce).parameters)
+    assert {"smoke", "results"} <= set(inspect.signature(runner.reproduce).parameters)
 
 
 def test_every_table_and_figure_has_its_reporter():
@@ -144,7 +145,7 @@ def smoke_root(tmp_path_factory):
 @each_notebook
 def test_runs_in_smoke_mode_and_writes_only_into_its_results(path, smoke_root):
     before = {p: p.stat().st_mtime_ns for p in results.RESULTS.glob("[!r]*/**/*")}
-    batch.run(path.stem, smoke_root, smoke=True, results=str(smoke_root))
+    runner.run(path.stem, smoke_root, smoke=True, results=str(smoke_root))
     after = {p: p.stat().st_mtime_ns for p in results.RESULTS.glob("[!r]*/**/*")}
     assert after == before
 
@@ -167,7 +168,7 @@ def test_every_table_and_figure_is_made_from_made_up_scores_alone(name, tmp_path
     known = [{"origin": "in focus", "image": "s", "blur": 2, "psnr": 40.0, "pixels": 200}]
     results.write_probe(known, {}, "origins", "scatter", tmp_path)
     artefact = study.ARTEFACTS[name]
-    batch.run(artefact.notebook, tmp_path, results=str(tmp_path), **artefact.parameters)
+    runner.run(artefact.notebook, tmp_path, results=str(tmp_path), **artefact.parameters)
     made = {path.name for path in tmp_path.glob("[tf]*/*")}
     table = {f"{name}.csv", f"{name}.md", f"{name}.tex"}
     assert made in (table, {f"{name}.svg"}, {f"{name}.webp"})

@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from bokehlib import data, origin_classes, origins, study
-from bokehlib.errors import InputError
+from bokehlib import data, study
+from bokehlib.data import synbokeh
+from bokehlib.evaluation import origin_classes, origins
+from bokehlib.io.errors import InputError
 from bokehlib.optics import Lens
-from bokehlib.synthesis import Layers, benchmark, lens_points
+from bokehlib.synthesis import Layers, lens_points
 
 SIZE, MARGIN = (24, 64), 16
 EDGE = 32  # px from the left: the near layer covers what is right of it
@@ -136,7 +138,7 @@ def test_written_classes_come_back_and_the_same_classes_are_the_same_file(tmp_pa
 def test_the_committed_classes_are_those_of_the_true_layers():
     entry = data.manifest()["scenes"][4]
     with torch.no_grad():
-        made = origin_classes.of_scene(benchmark.synthesiser(), entry, (0,))[0]
+        made = origin_classes.of_scene(synbokeh.synthesiser(), entry, (0,))[0]
     kept = origins.read(entry["name"])[0]
     assert (made == kept).mean() > 0.999
     assert {*np.unique(kept)} == {*range(len(study.ORIGINS))}
@@ -145,7 +147,7 @@ def test_the_committed_classes_are_those_of_the_true_layers():
 def test_every_picture_of_the_benchmark_has_classes_of_its_size_and_they_are_small():
     for entry in data.manifest()["scenes"]:
         found = origins.read(entry["name"])
-        assert found.shape == (len(entry["lens"]), *benchmark.SIZE)
+        assert found.shape == (len(entry["lens"]), *synbokeh.SIZE)
         assert found.max() < len(study.ORIGINS)
     assert sum(path.stat().st_size for path in data.ORIGINS.iterdir()) < 160_000
 

@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from bokehlib import data, origin_classes, origins, results, study, tables
-from bokehlib.datasets import Sample
-from bokehlib.errors import InputError
+from bokehlib import data, study
+from bokehlib.data.datasets import Sample
+from bokehlib.evaluation import origin_classes, origins
+from bokehlib.io.errors import InputError
 from bokehlib.optics import Lens
+from bokehlib.study import results, tables
 
 SCENE = data.manifest()["scenes"][0]["name"]
 LABELS = {name: method.label for name, method in study.METHODS.items()}

@@ -20,7 +20,8 @@ import torch
 
 from bokehlib import optics
 from bokehlib.data import file_hash
-from bokehlib.errors import InputError
+from bokehlib.data.published_sets import blb, path_traced
+from bokehlib.io.errors import InputError
 from bokehlib.optics import Lens
 from bokehlib.pathtracing import (
     camera,
@@ -34,7 +35,6 @@ from bokehlib.pathtracing import (
     tracing,
 )
 from bokehlib.pathtracing.__main__ import main
-from bokehlib.published_sets import blb, path_traced
 
 NAMES = ("hair", "glasses")
 SIZE = (64, 96)

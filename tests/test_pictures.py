@@ -8,13 +8,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bokehlib import methods, photographs, pictures, results, strips, study
-from bokehlib.strips import Strip
+from bokehlib import methods, study
+from bokehlib.data import demo_photos
+from bokehlib.study import pictures, qualitative, results
+from bokehlib.study.qualitative import Strip
 
 SHOTS = {
-    "motorcycle": photographs.motorcycle,
-    "astronaut_made": photographs.astronaut_made,
-    "evening_glow_made": photographs.evening_glow_made,
+    "motorcycle": demo_photos.motorcycle,
+    "astronaut_made": demo_photos.astronaut_made,
+    "evening_glow_made": demo_photos.evening_glow_made,
 }
 
 
@@ -49,17 +51,17 @@ def test_a_disparity_that_was_not_measured_says_so_in_its_name_and_note(name):
 
 
 def test_the_motorcycles_disparity_is_one_over_depth():
-    shift = np.load(photographs.stereo_files()[1])["arr_0"]
+    shift = np.load(demo_photos.stereo_files()[1])["arr_0"]
     valid = np.isfinite(shift)
     depth = 994.978 * 193.001 / (shift[valid] + 31.086)  # mm, by the data set's calibration
-    found = photographs.motorcycle().disparity[valid]
+    found = demo_photos.motorcycle().disparity[valid]
     np.testing.assert_allclose(found, depth.min() / depth, rtol=1e-5)
     assert found.max() == 1
 
 
 def test_invalid_pixels_take_the_nearest_valid_ones_value_and_their_share_is_said():
-    shift = np.load(photographs.stereo_files()[1])["arr_0"]
-    valid, shot = np.isfinite(shift), photographs.motorcycle()
+    shift = np.load(demo_photos.stereo_files()[1])["arr_0"]
+    valid, shot = np.isfinite(shift), demo_photos.motorcycle()
     assert f"({np.mean(~valid):.1%})" in shot.source
     places = np.argwhere(valid)
     for y, x in np.argwhere(~valid)[::4000]:
@@ -69,7 +71,7 @@ def test_invalid_pixels_take_the_nearest_valid_ones_value_and_their_share_is_sai
 
 
 def test_resizing_invents_no_depth():
-    shot = photographs.astronaut_made()
+    shot = demo_photos.astronaut_made()
     small = shot.resized(96)
     assert small.image.shape == (96, 96, 3)
     assert set(np.unique(small.disparity)) == set(np.unique(shot.disparity))
@@ -81,10 +83,10 @@ def test_resizing_invents_no_depth():
 @pytest.fixture(scope="module")
 def rendered(tmp_path_factory):
     root = tmp_path_factory.mktemp("pictures")
-    return {name: pictures.make(name, root, smoke=True) for name in strips.STRIPS}
+    return {name: pictures.make(name, root, smoke=True) for name in qualitative.STRIPS}
 
 
-@pytest.mark.parametrize("figure", strips.STRIPS)
+@pytest.mark.parametrize("figure", qualitative.STRIPS)
 def test_every_cell_is_a_small_file_and_every_file_a_cell(rendered, figure):
     files, index = contents(rendered[figure])
     cells = [cell for row in index["rows"] for cell in row["cells"]]
@@ -93,7 +95,7 @@ def test_every_cell_is_a_small_file_and_every_file_a_cell(rendered, figure):
     assert all(row["cells"] and isinstance(row["label"], str) for row in index["rows"])
     for name in files:
         with Image.open(rendered[figure] / name) as picture:
-            assert picture.width <= strips.SMOKE_WIDTH
+            assert picture.width <= qualitative.SMOKE_WIDTH
             assert picture.mode in ("RGB", "L")
 
 
@@ -104,7 +106,7 @@ def test_two_runs_give_the_same_bytes(rendered, figure, tmp_path):
 
 def test_the_focal_stack_goes_from_near_to_far_for_every_method(rendered):
     _, index = contents(rendered["fig6_focal_stack"])
-    labels = [study.METHODS[name].label for name in strips.SWEPT]
+    labels = [study.METHODS[name].label for name in qualitative.SWEPT]
     assert [row["label"] for row in index["rows"]] == 2 * labels  # of both photographs
     for row in index["rows"]:
         focuses = [float(cell["title"].split()[-1]) for cell in row["cells"]]
@@ -133,7 +135,7 @@ def test_a_method_without_weights_is_left_out_and_named(monkeypatch, tmp_path):
 
 
 def test_pictures_stand_until_weights_or_data_change(monkeypatch, tmp_path):
-    monkeypatch.setitem(strips.STRIPS, "fig1_teaser", lambda smoke: strip())
+    monkeypatch.setitem(qualitative.STRIPS, "fig1_teaser", lambda smoke: strip())
     assert not pictures.stands("fig1_teaser", tmp_path)
     pictures.make("fig1_teaser", tmp_path)
     assert pictures.stands("fig1_teaser", tmp_path)
@@ -148,11 +150,11 @@ def test_pictures_stand_until_weights_or_data_change(monkeypatch, tmp_path):
 
 
 def test_a_failure_leaves_the_old_pictures_and_nothing_else(monkeypatch, tmp_path):
-    monkeypatch.setitem(strips.STRIPS, "fig1_teaser", lambda smoke: strip())
+    monkeypatch.setitem(qualitative.STRIPS, "fig1_teaser", lambda smoke: strip())
     folder = pictures.make("fig1_teaser", tmp_path)
     before = contents(folder)
     broken = Strip("T", "N", [("row", [("a", np.zeros((4, 6, 3))), ("b", np.zeros((4, 6, 9)))])])
-    monkeypatch.setitem(strips.STRIPS, "fig1_teaser", lambda smoke: broken)
+    monkeypatch.setitem(qualitative.STRIPS, "fig1_teaser", lambda smoke: broken)
     with pytest.raises(TypeError, match="Cannot handle this data type"):
         pictures.make("fig1_teaser", tmp_path)
     assert contents(folder) == before
@@ -161,10 +163,10 @@ def test_a_failure_leaves_the_old_pictures_and_nothing_else(monkeypatch, tmp_pat
 
 def test_every_strip_of_the_study_is_made_or_says_what_it_needs():
     shown = {artefact.pictures for artefact in study.ARTEFACTS.values() if artefact.pictures}
-    assert shown == {*strips.STRIPS, *strips.LACKING}
+    assert shown == {*qualitative.STRIPS, *qualitative.LACKING}
     for name in shown:
-        assert bool(pictures.lacks(name)) == (name in strips.LACKING)
-    for name in strips.LACKING:
+        assert bool(pictures.lacks(name)) == (name in qualitative.LACKING)
+    for name in qualitative.LACKING:
         with pytest.raises(ValueError, match="needs"):
             pictures.make(name)
 
@@ -176,7 +178,7 @@ def test_an_unknown_figure_is_refused_with_the_known_ones():
 
 def test_planning_needs_no_torch():
     code = (
-        "import sys; from bokehlib import pictures; pictures.stands('fig1_teaser'); "
+        "import sys; from bokehlib.study import pictures; pictures.stands('fig1_teaser'); "
         "print('torch' in sys.modules)"
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -8,13 +8,15 @@ from diffusers import AutoencoderKL, DDIMScheduler
 from networks import two_levels
 from PIL import Image
 
-from bokehlib import adapters, data, images, mini, optics, tiles
+from bokehlib import data, optics
+from bokehlib.bokehdiff import adapters, mini, tiling
+from bokehlib.bokehdiff.pipeline import BokehPipeline
+from bokehlib.bokehdiff.tiling import reflect
+from bokehlib.io import images
+from bokehlib.io.weightfiles import need_weights
 from bokehlib.optics import Lens
-from bokehlib.pipeline import BokehPipeline
 from bokehlib.pisa.processor import install, pisa_sites
 from bokehlib.study import METHODS, Pisa, Recipe
-from bokehlib.tiles import reflect
-from bokehlib.weightfiles import need_weights
 
 SELF_ATTENTIONS_DOWN = 2  # of the mini U-Net: at 8 and 16 px a token
 
@@ -334,7 +336,7 @@ def test_the_embedded_model_renders_a_photograph_in_tiles_without_seams():
     whole = render(pipeline, photo, disparity, lens)
     tiled = pipeline(photo, disparity, lens, output_type="pt", tile=224).images
     assert 40 < -10 * (tiled - whole).square().mean().log10() < 60  # PSNR, about 48
-    spans = tiles._spans(400, 224, 16, 16, 64)
+    spans = tiling._spans(400, 224, 16, 16, 64)
     borders = [(one.target.stop + two.target.start) // 2 for one, two in pairwise(spans)]
     assert len(borders) == 2
     for x in borders:

@@ -9,13 +9,13 @@ from networks import two_levels
 
 from bokehlib.optics import Lens
 from bokehlib.pisa import pisa_attention
-from bokehlib.pisa.processor import PlainProcessor
-from bokehlib.pisa.published import (
+from bokehlib.pisa.authors import (
     PublishedProcessor,
     install_published,
     published_attention,
     published_optics,
 )
+from bokehlib.pisa.processor import PlainProcessor
 
 
 def layer(size, tokens, batch=1, heads=2, depth=8, seed=0):

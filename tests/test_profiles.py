@@ -5,13 +5,15 @@ import pytest
 import torch
 
 import bokehlib
-from bokehlib import batch, methods, results, study, training
-from bokehlib.adapters import recipe_of
-from bokehlib.errors import InputError
+from bokehlib import methods, study
+from bokehlib.bokehdiff.adapters import recipe_of
+from bokehlib.bokehdiff.sdxl.published import PublishedPipeline
+from bokehlib.io.errors import InputError
 from bokehlib.optics import Lens
-from bokehlib.sdxl.published import PublishedPipeline
+from bokehlib.study import results, runner
+from bokehlib.training import bokehdiff
 
-WORKERS = sorted(batch.NOTEBOOKS.glob("[123]*.ipynb"))
+WORKERS = sorted(runner.NOTEBOOKS.glob("[123]*.ipynb"))
 NO_BASE = {"10_synthesise", "11_synbokeh300", "32_pictures"}  # ask for no network, or for all
 
 
@@ -26,7 +28,7 @@ def test_a_profile_says_method_options_and_weights(monkeypatch):
     sdxl = ("bokehdiff-sdxl", {}, "hash of bokehdiff-sdxl")
     assert methods.at_scale("scatter", "sdxl", False) == sdxl
     assert methods.at_scale("scatter", "sdxl", True) == (sdxl[0], {"tiny": True}, "random")
-    for ask in (methods.at_scale, training.at_scale):
+    for ask in (methods.at_scale, bokehdiff.at_scale):
         with pytest.raises(InputError, match="profile: found 'large'; accepted: mini, sdxl"):
             ask("scatter", "large", True)
 
@@ -44,20 +46,20 @@ def test_tiny_components_render_under_either_semantics(semantics):
 
 @pytest.mark.parametrize("recipe", [study.FULL, study.AS_PUBLISHED], ids=["full", "as_published"])
 def test_a_smoke_training_takes_sdxls_shape(recipe, tmp_path, monkeypatch):
-    seen, train = [], training.train
+    seen, train = [], bokehdiff.train
 
     def noted(*given, **options):
         seen.append(options["pipeline"].unet.config.addition_embed_type)
         return train(*given, **options)
 
-    monkeypatch.setattr(training, "train", noted)
-    training.smoke_run(recipe, tmp_path, "sdxl")
+    monkeypatch.setattr(bokehdiff, "train", noted)
+    bokehdiff.smoke_run(recipe, tmp_path, "sdxl")
     assert seen == ["text_time"]
     assert recipe_of(tmp_path / "adapter.safetensors").semantics == recipe.semantics
 
 
 def test_a_smoke_run_of_a_worker_leaves_scores_of_the_papers_method(tmp_path):
-    batch.run("30_score", tmp_path, smoke=True, profile="sdxl", results=str(tmp_path))
+    runner.run("30_score", tmp_path, smoke=True, profile="sdxl", results=str(tmp_path))
     scores = results.read_scores(root=tmp_path)
     assert set(scores["method"]) == {"bokehdiff-sdxl"}
     assert (

@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bokehlib import cli, data, exr, published_sets
-from bokehlib.data import published
-from bokehlib.datasets import load_dataset
-from bokehlib.errors import InputError
-from bokehlib.images import read_image
-from bokehlib.published_sets import ebb
-from bokehlib.published_sets.exposure import align_exposure
+from bokehlib import cli, data
+from bokehlib.data import published, published_sets
+from bokehlib.data.datasets import load_dataset
+from bokehlib.data.published_sets import ebb
+from bokehlib.data.published_sets.exposure import align_exposure
+from bokehlib.io import exr
+from bokehlib.io.errors import InputError
+from bokehlib.io.images import read_image
 
 
 @pytest.fixture

@@ -7,8 +7,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bokehlib import aperture, batch, data, results, tables
-from bokehlib.errors import InputError
+from bokehlib import data
+from bokehlib.evaluation import aperture_search
+from bokehlib.io.errors import InputError
+from bokehlib.study import results, runner, tables
 
 GROUPS = ["ebb_val294", "ebb_val294-original-borrowed", "ebb_val294-original"]
 
@@ -75,9 +77,9 @@ def test_a_set_that_was_not_measured_is_one_sentence_and_not_run_rows(tmp_path):
 
 
 def borrow(root, monkeypatch, weights="w", found="d"):
-    monkeypatch.setattr(aperture, "data_hash", lambda name: found)
+    monkeypatch.setattr(aperture_search, "data_hash", lambda name: found)
     asked = results.score_parameters(GROUPS[1], "scatter", "exact", False)
-    return aperture.choose(None, [], asked, weights, "cpu", root)
+    return aperture_search.choose(None, [], asked, weights, "cpu", root)
 
 
 def test_the_borrowed_aperture_is_that_of_the_aligned_set(tmp_path, monkeypatch):
@@ -117,7 +119,7 @@ def sets(tmp_path, monkeypatch):
 
 
 def run(root, notebook, **parameters):
-    return batch.run(notebook, root, smoke=True, results=str(root), **parameters)
+    return runner.run(notebook, root, smoke=True, results=str(root), **parameters)
 
 
 def test_table_s1_is_measured_over_a_miniature_copy(tmp_path, sets):

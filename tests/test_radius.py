@@ -12,10 +12,12 @@ from scipy import optimize, signal
 from torch.nn import functional as F
 
 import bokehlib
-from bokehlib import radius, radius_fit, results, study
+from bokehlib import study
+from bokehlib.evaluation import blur_radius
+from bokehlib.evaluation.blur_radius import sweep
 from bokehlib.optics import circle_of_confusion
-from bokehlib.radius import sweep
-from bokehlib.radius_fit import fit
+from bokehlib.study import radius_fit, results
+from bokehlib.study.radius_fit import fit
 
 FEW = (2, 5, 12, 40)
 
@@ -180,7 +182,7 @@ def test_a_discs_edge_rises_from_10_to_90_percent_over_twice_the_constant():
     def response(u):
         return 0.5 + (u * math.sqrt(1 - u * u) + math.asin(u)) / math.pi
 
-    assert abs(optimize.brentq(lambda u: response(u) - 0.9, 0, 1) - radius.RISE) < 1e-6
+    assert abs(optimize.brentq(lambda u: response(u) - 0.9, 0, 1) - blur_radius.RISE) < 1e-6
 
 
 # --- Files -----------------------------------------------------------------------------------

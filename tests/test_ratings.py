@@ -9,8 +9,9 @@ import pandas as pd
 import pytest
 from made_up import STUDY_KEY, sheet
 
-from bokehlib import ratings, ratings_figure, results, study, tables
-from bokehlib.errors import InputError
+from bokehlib import ratings, ratings_figure, study
+from bokehlib.io.errors import InputError
+from bokehlib.study import results, tables
 from bokehlib.user_study import demo
 
 ASPECTS = [*ratings.ASPECTS]

@@ -6,12 +6,13 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from bokehlib import refiner, train_refiner
-from bokehlib.datasets import load_dataset
-from bokehlib.disturb import disturb
-from bokehlib.loop import Schedule
+from bokehlib.bokehdiff import refiner
+from bokehlib.data.datasets import load_dataset
+from bokehlib.data.perturb import disturb
 from bokehlib.synthesis import Layers, lit
-from bokehlib.synthesis.relief import BRIGHTEST, REACHES, bulge, highlight, shading
+from bokehlib.synthesis.shading import BRIGHTEST, REACHES, bulge, highlight, shading
+from bokehlib.training import refiner as train_refiner
+from bokehlib.training.loop import Schedule
 
 
 @pytest.fixture(scope="module")

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from bokehlib import estimate, images
-from bokehlib.depthmaps import DepthMap
-from bokehlib.errors import InputError
-from bokehlib.photographs import Photo
+from bokehlib.data.demo_photos import Photo
+from bokehlib.io import estimate, images
+from bokehlib.io.disparity_maps import DepthMap
+from bokehlib.io.errors import InputError
 from bokehlib.refocus import __main__ as page
 from bokehlib.refocus import app, session
 from bokehlib.refocus.latest import Latest, OutOfDate

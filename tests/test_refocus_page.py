@@ -12,7 +12,7 @@ import pytest
 from browser import CHROMIUM, needs_chromium
 from PIL import Image
 
-from bokehlib import images
+from bokehlib.io import images
 from bokehlib.refocus.session import _roughness
 
 pytest.importorskip("voila", reason="needs voila: pip install -e '.[study]'")

@@ -8,7 +8,8 @@ import phonefiles
 import pytest
 from PIL import Image, ImageCms
 
-from bokehlib import cli, depthmaps, images, lenses, methods, photofiles
+from bokehlib import cli, methods
+from bokehlib.io import disparity_maps, images, photographic, photos
 
 pytestmark = pytest.mark.usefixtures("loud")
 
@@ -51,11 +52,11 @@ def _report(capsys):
 def test_a_heic_photo_renders_by_its_own_map_and_keeps_its_profile(folder, seen):
     phonefiles.heic(folder / "a.heic", phonefiles.ramp(), icc_profile=P3)
     assert _render("a.heic", "a.heic", "--save-disparity", "map.png") == 0
-    (image, disparity, _), photo = seen[0], photofiles.read("a.heic")
+    (image, disparity, _), photo = seen[0], photos.read("a.heic")
     assert np.array_equal(image, photo.image)
-    expected = images.match_size(depthmaps.read("a.heic").disparity, *SIZE)
+    expected = images.match_size(disparity_maps.read("a.heic").disparity, *SIZE)
     assert np.array_equal(disparity, expected)
-    assert photofiles.read("out.png").icc == P3
+    assert photos.read("out.png").icc == P3
     assert images.read_disparity("map.png") == pytest.approx(expected, abs=1e-5)
 
 
@@ -94,10 +95,10 @@ def test_the_kind_of_a_map_reaches_its_reader(folder, seen):
 @pytest.mark.parametrize("suffix", [".png", ".tif"])
 def test_sixteen_bits_in_are_sixteen_bits_out(folder, seen, suffix):
     levels = np.random.default_rng(0).integers(0, 65536, (*SIZE, 3)) / np.float32(65535)
-    photofiles.write(f"a{suffix}", levels.astype(np.float32), bits=16, icc=P3)
+    photos.write(f"a{suffix}", levels.astype(np.float32), bits=16, icc=P3)
     images.write_disparity("map.png", np.full(SIZE, 0.5))
     assert _render(f"a{suffix}", "map.png", out=f"out{suffix}") == 0
-    photo = photofiles.read(f"out{suffix}")
+    photo = photos.read(f"out{suffix}")
     assert (photo.bits, photo.icc) == (16, P3)
     assert np.array_equal(photo.image, levels.astype(np.float32))
 
@@ -111,7 +112,7 @@ def test_scatter_blurs_the_light_of_an_exr_above_white_too(folder, capsys):
     for out in ("out.exr", "out.png"):
         assert _render("a.exr", "map.npy", "--focus-disparity", "1", out=out, **lens) == 0
     assert "clipped_pixels" not in capsys.readouterr().out
-    blurred = photofiles.read("out.exr").image ** 2.2
+    blurred = photos.read("out.exr").image ** 2.2
     assert blurred.sum() == pytest.approx(light.sum(), rel=0.02)  # no light is lost
     assert blurred[20, 20].max() < 50
     disc = images.read_image("out.png")
@@ -143,7 +144,7 @@ def test_an_exr_is_in_linear_light_from_end_to_end(folder, seen):
     np.save("map.npy", np.zeros((8, 8)))
     assert _render("a.exr", "map.npy", out="o.exr", focus="1,1") == 0
     assert seen[0][0] == pytest.approx(light ** (1 / 2.2), abs=1e-6)
-    assert photofiles.read("o.exr").image ** 2.2 == pytest.approx(light, abs=1e-5)
+    assert photos.read("o.exr").image ** 2.2 == pytest.approx(light, abs=1e-5)
 
 
 # --- A real lens -----------------------------------------------------------------------------
@@ -160,9 +161,9 @@ def test_the_lens_of_exif_gives_the_aperture(folder, seen, capsys):
     images.write_disparity("map.png", np.full(SIZE, 0.5))
     words = ("--depth-range", "0.8,inf")
     assert _render("a.jpg", "map.png", *words, aperture=("--f-number", "exif")) == 0
-    sensor = lenses.Camera(6.86, 1.78, 24).sensor_width(*SIZE)
+    sensor = photographic.Camera(6.86, 1.78, 24).sensor_width(*SIZE)
     focus = float(images.read_disparity("map.png")[0, 0])
-    expected = lenses.aperture(focus, 6.86, 1.78, sensor / SIZE[1], 0.8)
+    expected = photographic.aperture(focus, 6.86, 1.78, sensor / SIZE[1], 0.8)
     assert _report(capsys)["aperture"] == pytest.approx(expected)
     assert seen[0][2].aperture == pytest.approx(expected)
 
@@ -175,14 +176,14 @@ def test_the_lens_given_goes_before_exif_and_a_tall_photo_has_the_sensor_upright
         lens = {"aperture": ("--f-number", "2"), "focus": "3,3"}
         assert _render(f"{name}.png", f"{name}-map.png", *words, **lens) == 0
     found = [json.loads(line)["aperture"] for line in capsys.readouterr().out.splitlines()]
-    assert found == pytest.approx([lenses.aperture(1, 50, 2, 36 / 96, 2)] * 2)
+    assert found == pytest.approx([photographic.aperture(1, 50, 2, 36 / 96, 2)] * 2)
 
 
 def test_the_metres_of_a_phones_map_serve_as_its_range(folder, capsys):
     phonefiles.gdepth(folder / "a.jpg", phonefiles.ramp(), "RangeInverse", 1, 5, "m")
     words = ("--focal-length", "50", "--sensor-width", "36")
     assert _render("a.jpg", "a.jpg", *words, aperture=("--f-number", "2"), focus="0,0") == 0
-    assert _report(capsys)["aperture"] == pytest.approx(lenses.aperture(1, 50, 2, 36 / 96, 1))
+    assert _report(capsys)["aperture"] == pytest.approx(photographic.aperture(1, 50, 2, 36 / 96, 1))
 
 
 def test_a_stack_through_a_lens_has_the_aperture_of_each_focus(folder, capsys):
@@ -193,7 +194,7 @@ def test_a_stack_through_a_lens_has_the_aperture_of_each_focus(folder, capsys):
     lens = {"aperture": ("--f-number", "2"), "focus": "", "out": "s.webp"}
     assert _render("a.png", "map.png", *words, **lens) == 0
     found = _report(capsys)
-    expected = [lenses.aperture(f, 50, 2, 36 / 96, 0.3, 2) for f in found["focus_disparity"]]
+    expected = [photographic.aperture(f, 50, 2, 36 / 96, 0.3, 2) for f in found["focus_disparity"]]
     assert found["aperture"] == pytest.approx(expected, abs=1e-5)
     assert len(set(expected)) == 3
 
@@ -222,10 +223,10 @@ def test_an_estimated_map_is_made_for_the_focus_and_can_be_saved(folder, seen, m
 
     def estimate(image, model, device, download):
         asked.append((image.shape, model, download))
-        return depthmaps.DepthMap(ramp, "made up by the test")
+        return disparity_maps.DepthMap(ramp, "made up by the test")
 
-    monkeypatch.setattr("bokehlib.estimate.check", lambda model, download: None)
-    monkeypatch.setattr("bokehlib.estimate.estimate", estimate)
+    monkeypatch.setattr("bokehlib.io.estimate.check", lambda model, download: None)
+    monkeypatch.setattr("bokehlib.io.estimate.estimate", estimate)
     words = ("--estimate-disparity", "--depth-model", "mine", "--save-disparity", "m.png")
     assert _render("a.png", None, *words) == 0
     assert asked == [((*SIZE, 3), "mine", False)]

@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 from made_up import STAMP, fill, rows, write
 
-from bokehlib import ratings, results, study, tables
+from bokehlib import ratings, study
+from bokehlib.study import results, tables
 
 TABLE_NAMES = list(tables.CAPTIONS)
 

@@ -9,11 +9,12 @@ import torch
 from networks import random_pairs
 from torch.nn import functional as F
 
-from bokehlib import loop, methods, rivals
+from bokehlib import methods
 from bokehlib.baselines import bokehme, deeplens, mpib, restormer, trained
-from bokehlib.errors import InputError, run_command
+from bokehlib.io.errors import InputError, run_command
 from bokehlib.optics import Lens
 from bokehlib.study import METHODS, MINI, RETRAINED, LossWeights
+from bokehlib.training import baselines, loop
 
 RIVALS = RETRAINED
 RECIPE = replace(MINI, weights=LossWeights(20, 0, 1, 0), batch_size=2, steps=4)
@@ -36,7 +37,7 @@ def rival(request):
 
 def run(folder, name, *slices):
     for steps in slices:
-        values = rivals.train(name, folder, steps, recipe=RECIPE, batch=pairs)
+        values = baselines.train(name, folder, steps, recipe=RECIPE, batch=pairs)
     return values
 
 
@@ -44,7 +45,7 @@ def run(folder, name, *slices):
 
 
 def test_all_embedded_files_together_stay_within_three_megabytes():
-    networks = [trained.maker(name)(name, False) for name in RIVALS]
+    networks = [baselines.maker(name)(name, False) for name in RIVALS]
     assert 1e6 < 2 * sum(map(count, networks)) < 2.95e6  # fp16
     assert min(map(count, networks)) > 200_000
 
@@ -73,7 +74,7 @@ def test_the_paper_widths_of_mpib_are_those_of_resnet_18():
 
 
 def test_any_size_goes_in_and_comes_out(rival):
-    network = trained.maker(rival)(rival, False)
+    network = baselines.maker(rival)(rival, False)
     for height, width in ((33, 47), (40, 24)):
         image, disparity = torch.rand(1, 3, height, width), torch.rand(1, 1, height, width)
         with torch.no_grad():
@@ -82,7 +83,7 @@ def test_any_size_goes_in_and_comes_out(rival):
 
 def test_focus_aperture_and_disparity_all_change_the_picture(rival):
     torch.manual_seed(3)
-    network = trained.maker(rival)(rival, False)
+    network = baselines.maker(rival)(rival, False)
     image, disparity = torch.rand(1, 3, 40, 40), torch.rand(1, 1, 40, 40)
     with torch.no_grad():
         found = network(image, disparity, Lens(0.4, 12.0))
@@ -123,7 +124,7 @@ def test_a_rival_lacks_its_weights_until_the_user_has_them_and_then_renders(
     monkeypatch.setenv("BOKEHLIB_WEIGHTS", str(tmp_path))
     if methods.find_weights(f"{rival}.safetensors") is None:
         assert methods.lacks(rival).startswith(f"no weights {rival}.safetensors")
-    network = trained.maker(rival)(rival, False)
+    network = baselines.maker(rival)(rival, False)
     values = dict(network.named_parameters())
     trained.save(values, tmp_path / f"{rival}.safetensors", rival, False, {"steps": 1})
     assert methods.lacks(rival) == ""
@@ -172,7 +173,7 @@ def test_two_slices_of_two_steps_are_four_steps_and_the_method_reads_what_came_o
     torch.manual_seed(RECIPE.seed)
     assert any(
         not torch.equal(whole[n], p)
-        for n, p in trained.maker(rival)(rival, False).named_parameters()
+        for n, p in baselines.maker(rival)(rival, False).named_parameters()
     )
     monkeypatch.setenv("BOKEHLIB_WEIGHTS", str(tmp_path / "sliced"))
     pair = pairs(0)
@@ -180,7 +181,7 @@ def test_two_slices_of_two_steps_are_four_steps_and_the_method_reads_what_came_o
 
 
 def test_every_parameter_of_a_rival_learns(rival):
-    network = trained.maker(rival)(rival, False)
+    network = baselines.maker(rival)(rival, False)
     pair = pairs(0)
     made = network(pair.image, pair.disparity, pair.lens)
     (made - pair.target).square().mean().backward()
@@ -191,19 +192,19 @@ def test_every_parameter_of_a_rival_learns(rival):
 def test_a_rival_learns_to_do_better(tmp_path, monkeypatch):
     monkeypatch.setattr(loop, "device", lambda: "cpu")
     quick = replace(RECIPE, steps=40, warmup_steps=0)
-    rivals.train("deeplens-retrained", tmp_path, recipe=quick, batch=pairs)
+    baselines.train("deeplens-retrained", tmp_path, recipe=quick, batch=pairs)
     rows = list(csv.DictReader((tmp_path / "loss.csv").open()))
     assert float(rows[-1]["mse"]) < 0.9 * float(rows[0]["mse"])
 
 
 def test_steps_batch_size_and_seed_override_the_default_recipe(tmp_path, monkeypatch):
     asked = []
-    monkeypatch.setattr(rivals, "train", lambda name, *_, **how: asked.append((name, how)))
+    monkeypatch.setattr(baselines, "train", lambda name, *_, **how: asked.append((name, how)))
     words = "restormer-retrained --steps 3 --batch-size 4 --seed 5 --paper-width --photos p --run"
-    rivals.main([*words.split(), str(tmp_path)])
+    baselines.main([*words.split(), str(tmp_path)])
     ((name, how),) = asked
     assert name == "restormer-retrained"
-    assert how["recipe"] == replace(rivals.RECIPE, steps=3, batch_size=4, seed=5)
+    assert how["recipe"] == replace(baselines.RECIPE, steps=3, batch_size=4, seed=5)
     assert how["paper_width"]
 
 
@@ -216,7 +217,7 @@ def test_steps_batch_size_and_seed_override_the_default_recipe(tmp_path, monkeyp
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(words, message, capsys):
-    assert run_command(lambda: rivals.main(words.split())) == 2
+    assert run_command(lambda: baselines.main(words.split())) == 2
     line = capsys.readouterr().err
     assert line.startswith(message)
     assert line.count("\n") == 1

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from bokehlib import classical
+from bokehlib.classical import scattering
 from bokehlib.methods import load
 from bokehlib.optics import Lens
 
@@ -17,7 +17,7 @@ def _scene(height, width):
 def test_gamma_is_an_option_of_the_method_and_has_a_range():
     image, disparity = _scene(10, 10)
     lens = Lens(0.4, 6.0)
-    usual = classical.scatter(image, disparity, lens)
+    usual = scattering.scatter(image, disparity, lens)
     assert torch.equal(load("scatter", "cpu")(image, disparity, lens), usual)
     bright = load("scatter", "cpu", gamma=5)(image, disparity, lens)
     assert bright.mean() > usual.mean() + 0.01
@@ -27,9 +27,9 @@ def test_gamma_is_an_option_of_the_method_and_has_a_range():
 
 
 def test_loading_it_compiles_it():
-    classical.compiled.cache_clear()
+    scattering.compiled.cache_clear()
     load("scatter", "cpu")
-    assert classical.compiled.cache_info().currsize == 1
+    assert scattering.compiled.cache_info().currsize == 1
 
 
 @pytest.mark.gpu
@@ -38,4 +38,4 @@ def test_on_a_gpu_it_is_computed_by_its_definition_too():
     lens = Lens(0.4, 6.0)
     found = load("scatter", "cuda")(image.cuda(), disparity.cuda(), lens)
     assert found.is_cuda
-    assert torch.equal(found.cpu(), classical.scatter(image, disparity, lens))
+    assert torch.equal(found.cpu(), scattering.scatter(image, disparity, lens))

@@ -12,13 +12,14 @@ import transformers
 from safetensors.torch import load_file, save_file
 
 import bokehlib
-from bokehlib import adapters, methods, sdxl, sdxl_files, study
-from bokehlib.errors import InputError
+from bokehlib import methods, study
+from bokehlib.bokehdiff import adapters, sdxl, sdxl_files
+from bokehlib.bokehdiff.pipeline import BokehPipeline
+from bokehlib.bokehdiff.sdxl import authors, loading, prompt
+from bokehlib.bokehdiff.sdxl.published import PublishedPipeline
+from bokehlib.io.errors import InputError
 from bokehlib.optics import Lens
-from bokehlib.pipeline import BokehPipeline
 from bokehlib.pisa.processor import pisa_sites
-from bokehlib.sdxl import authors, loading, prompt
-from bokehlib.sdxl.published import PublishedPipeline
 
 LENS = Lens(0.3, 20.0)
 

@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 import torch
 
-from bokehlib import optics, sdxl
+from bokehlib import optics
+from bokehlib.bokehdiff import sdxl
+from bokehlib.bokehdiff.sdxl import published
+from bokehlib.bokehdiff.sdxl.published import PublishedPipeline
 from bokehlib.optics import Lens
 from bokehlib.pisa.processor import AttentionProcessor, PlainProcessor
-from bokehlib.sdxl import published
-from bokehlib.sdxl.published import PublishedPipeline
 from bokehlib.study import AS_PUBLISHED, FULL
 
 SMALL_TILES = {"TILE": 16, "OVERLAP": 4, "WHOLE": 512}

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from bokehlib import sdxl, tiles
+from bokehlib.bokehdiff import sdxl, tiling
 from bokehlib.optics import Lens
 from bokehlib.study import FULL
 
@@ -44,7 +44,7 @@ def test_radius_and_visibility_of_every_token_are_the_whole_images_on_every_tile
     ((depth, whole),), _, _ = told(pipeline, image, disparity, None)
     assert len(pieces) > 2
     ramp = 4 * pipeline.size_multiple
-    rows, columns = (tiles._spans(n, TILE, HALO, 32, ramp) for n in disparity.shape[-2:])
+    rows, columns = (tiling._spans(n, TILE, HALO, 32, ramp) for n in disparity.shape[-2:])
     corners = [(_first(y), _first(x)) for y in rows for x in columns]
     assert len(corners) == len(pieces)
     for (y, x), (crop, tokens) in zip(corners, pieces, strict=True):

@@ -12,9 +12,11 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms, ImageSequence
 
-from bokehlib import cli, images, methods, photofiles, series
-from bokehlib.errors import InputError
-from bokehlib.series import Frame
+from bokehlib import cli, methods
+from bokehlib.io import animation as series
+from bokehlib.io import images, photos
+from bokehlib.io.animation import Frame
+from bokehlib.io.errors import InputError
 
 pytestmark = pytest.mark.usefixtures("loud")
 
@@ -91,7 +93,7 @@ def test_bits_and_profile_of_the_photo_are_those_of_its_pictures(folder):
     value = 1000.0 / 65535
     made = _flat(lambda frame: value)
     series.make(made, FRAMES, folder / "a.webp", "key", bits=16, icc=RGB)
-    photo = photofiles.read(folder / "a-frames/000.png")
+    photo = photos.read(folder / "a-frames/000.png")
     assert (photo.bits, photo.icc) == (16, RGB)
     assert photo.image == pytest.approx(np.full_like(photo.image, value), rel=1e-6)
     for name in ("a.webp", "a-sheet.png"):
@@ -186,14 +188,14 @@ def test_a_folder_of_other_files_is_left_alone(folder):
 
 
 def test_the_key_stands_for_photo_map_and_settings():
-    photo = photofiles.Photograph(np.zeros((2, 3, 3), np.float32))
-    other = photofiles.Photograph(np.ones((2, 3, 3), np.float32))
+    photo = photos.Photograph(np.zeros((2, 3, 3), np.float32))
+    other = photos.Photograph(np.ones((2, 3, 3), np.float32))
     keys = {
         series.key(photo, np.zeros((2, 3)), {"method": "a"}),
         series.key(other, np.zeros((2, 3)), {"method": "a"}),
         series.key(photo, np.ones((2, 3)), {"method": "a"}),
         series.key(photo, np.zeros((2, 3)), {"method": "b"}),
-        series.key(photofiles.Photograph(photo.image, icc=RGB), np.zeros((2, 3)), {"method": "a"}),
+        series.key(photos.Photograph(photo.image, icc=RGB), np.zeros((2, 3)), {"method": "a"}),
     }
     assert len(keys) == 5
     assert series.key(photo, np.zeros((2, 3)), {"method": "a"}) in keys
@@ -258,7 +260,7 @@ def test_a_killed_process_leaves_whole_pictures_and_the_next_one_finishes(folder
     images.write_image("photo.png", rng.random((160, 256, 3)))
     words = ["render", "photo.png", "--disparity", "map.png", "--aperture", "40", "--method"]
     words += ["scatter", "--focus-stack", "6", "--out", "a.webp"]
-    environment = os.environ | {"PYTHONPATH": str(Path(cli.__file__).parents[1])}
+    environment = os.environ | {"PYTHONPATH": str(Path(cli.__file__).parents[2])}
     command = [sys.executable, "-m", "bokehlib", *words]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as process:
         for line in process.stderr:

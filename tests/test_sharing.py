@@ -10,9 +10,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bokehlib import aperture, cli, images, results, scoring, sharing
-from bokehlib.errors import InputError
-from bokehlib.results import ROOT
+from bokehlib import cli
+from bokehlib.evaluation import aperture_search
+from bokehlib.io import images, processes
+from bokehlib.io.errors import InputError
+from bokehlib.study import results, scoring
+from bokehlib.study.results import ROOT
 
 PHOTOS = ("a.png", "b.jpg", "c.png")
 SCENES = 3
@@ -53,11 +56,13 @@ def test_two_processes_leave_the_files_and_rows_of_one(folder, capfd):
     scored = ["--method", "input", "--dataset", dataset, "--results", f"{folder}/one"]
     scoring.main(scored)
     (folder / "shared.py").write_text(
-        "from bokehlib import cli, scoring, sharing\n"
-        "assert sharing.processes() == 2\n"
+        "from bokehlib import cli\n"
+        "from bokehlib.io import processes\n"
+        "from bokehlib.study import scoring\n"
+        "assert processes.processes() == 2\n"
         f"assert cli.main({render('two')}) == 0\n"
         f"scoring.main({[word.replace('/one', '/two') for word in scored]})\n"
-        "assert sharing.state().num_processes == 2\n"  # or each has done everything
+        "assert processes.state().num_processes == 2\n"  # or each has done everything
     )
     launched = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     environment = os.environ | {"ACCELERATE_USE_CPU": "true", "PYTHONPATH": str(ROOT)}
@@ -95,16 +100,16 @@ def test_each_process_works_on_its_own_part_alone_and_a_complaint_reaches_all(mo
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setenv("RANK", "1")
     monkeypatch.setenv("LOCAL_RANK", "1")
-    monkeypatch.setattr(sharing, "state", Both)
+    monkeypatch.setattr(processes, "state", Both)
     monkeypatch.setattr("accelerate.utils.gather_object", lambda made: [("first", ""), *made])
     worked = []
-    assert sharing.spread("abc", lambda x: worked.append(x) or x * 2) == ["first", "bb", "cc"]
+    assert processes.spread("abc", lambda x: worked.append(x) or x * 2) == ["first", "bb", "cc"]
     assert worked == ["b", "c"]
-    assert not sharing.is_main()
-    assert sharing.own_gpu() == "cuda:1"
+    assert not processes.is_main()
+    assert processes.own_gpu() == "cuda:1"
     monkeypatch.setattr("accelerate.utils.gather_object", lambda made: [(None, "no"), *made])
     with pytest.raises(InputError, match=r"^no$"):
-        sharing.spread("abc", worked.append)
+        processes.spread("abc", worked.append)
 
 
 def test_the_search_for_an_aperture_measures_its_own_part_and_knows_all(monkeypatch):
@@ -114,8 +119,8 @@ def test_the_search_for_an_aperture_measures_its_own_part_and_knows_all(monkeypa
         seen.append([*items])
         return [work(item) for item in items]
 
-    monkeypatch.setattr(aperture.sharing, "spread", spread)
-    curve = aperture._Curve(None, [], None)
+    monkeypatch.setattr(aperture_search.sharing, "spread", spread)
+    curve = aperture_search._Curve(None, [], None)
     monkeypatch.setattr(curve, "_measured", lambda n, apertures: {(k, n): k * n for k in apertures})
     curve.measure(range(3), [1.0, 2.0])
     assert curve.mean(2.0, range(3)) == 2.0

@@ -6,10 +6,12 @@ import made_up
 import pytest
 import torch
 
-from bokehlib import results, sharpness, study, tables
-from bokehlib.datasets import Sample
-from bokehlib.focus import in_focus_mask, under_near_blur_mask
+from bokehlib import study
+from bokehlib.data.datasets import Sample
+from bokehlib.evaluation import sharpness
+from bokehlib.evaluation.focus import in_focus_mask, under_near_blur_mask
 from bokehlib.optics import Lens, circle_of_confusion
+from bokehlib.study import results, tables
 
 REGIONS = [*study.FOCUS_REGIONS]
 LENS = Lens(0.25, 10.0)

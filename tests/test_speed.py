@@ -8,7 +8,8 @@ import pytest
 from made_up import fill
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-from bokehlib import figures, results, speed, study, tables
+from bokehlib import study
+from bokehlib.study import figures, results, speed, tables
 
 SIZES = ("32x32", "64x64", "64x96", "128x128")
 DEVICE = {"device": "Made-up GPU", "versions": {"python": "3.11", "torch": "9.8", "triton": "7.6"}}

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from bokehlib.statistics import (
+from bokehlib.study.statistics import (
     EXACT,
     detectable,
     friedman,
@@ -238,5 +238,5 @@ def test_what_is_detectable_has_that_power_and_shrinks_with_more_raters():
 
 
 def test_verdicts_need_no_torch():
-    code = "import sys, bokehlib.statistics; sys.exit('torch' in sys.modules)"
+    code = "import sys, bokehlib.study.statistics; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

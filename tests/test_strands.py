@@ -7,13 +7,15 @@ import torch
 from made_up import rows
 from test_tables import frame
 
-from bokehlib import batch, data, methods, published_sets, results, study, tables
-from bokehlib.datasets import Sample
-from bokehlib.disturb import BAND, strand_band
-from bokehlib.errors import InputError
+from bokehlib import data, methods, study
+from bokehlib.data import published_sets
+from bokehlib.data.datasets import Sample
+from bokehlib.data.perturb import BAND, strand_band
+from bokehlib.data.published_sets import path_traced
+from bokehlib.evaluation.strands import bands
+from bokehlib.io.errors import InputError
 from bokehlib.optics import Lens
-from bokehlib.published_sets import path_traced
-from bokehlib.strands import bands
+from bokehlib.study import results, runner, tables
 
 LABEL = study.METHODS["bokehdiff-mini"].label
 
@@ -111,6 +113,6 @@ def test_a_set_that_was_not_rendered_is_one_line_that_says_how_it_is_made(tmp_pa
         path_traced.contents(tmp_path)
     assert published_sets.check(tmp_path)[0][-1] == data.absence("rendered")
     monkeypatch.setattr(methods, "lacks", lambda name: "" if name in study.EMBEDDED else "weights")
-    steps, left_out = batch.plan(["strands"], smoke=True, fresh=False, root=tmp_path)
+    steps, left_out = runner.plan(["strands"], smoke=True, fresh=False, root=tmp_path)
     assert left_out == [data.absence("rendered")]
     assert [step.notebook for step in steps] == ["53_strands"]

@@ -7,14 +7,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bokehlib import cli, data, published_sets
-from bokehlib.data import published
-from bokehlib.datasets import load_dataset, training_photos
-from bokehlib.errors import InputError
-from bokehlib.images import write_image
+from bokehlib import cli, data
+from bokehlib.data import published, published_sets, synbokeh300
+from bokehlib.data.datasets import load_dataset, training_photos
+from bokehlib.data.synbokeh300 import SMOKE, Plan, build
+from bokehlib.io.errors import InputError
+from bokehlib.io.images import write_image
 from bokehlib.optics import circle_of_confusion
-from bokehlib.synthesis import synbokeh300
-from bokehlib.synthesis.synbokeh300 import SMOKE, Plan, build
 
 
 @pytest.fixture(scope="module")

@@ -17,9 +17,9 @@ pytestmark = needs_triton
 def quick_interpreter(monkeypatch):
     """The interpreter takes one program after the other: a few large ones are quicker."""
     if INTERPRETED:
-        from bokehlib.synthesis import gather
+        from bokehlib.synthesis import planes_triton
 
-        monkeypatch.setitem(gather.SETTINGS, "ROWS", 32)
+        monkeypatch.setitem(planes_triton.SETTINGS, "ROWS", 32)
 
 
 def in_half(textures):
@@ -158,7 +158,7 @@ def test_a_lamp_behind_all_but_opaque_glass_keeps_its_light():
 @law
 @pytest.mark.parametrize("margin", [0, 5])
 def test_crops_are_those_of_the_definition(margin):
-    from bokehlib.synthesis import gather
+    from bokehlib.synthesis import planes_triton
 
     rng = np.random.default_rng(0)
     shapes = ((50, 61), (7, 90), (33, 20))
@@ -169,7 +169,7 @@ def test_crops_are_those_of_the_definition(margin):
     assert {crop.flip for crop in crops} == {True, False}
     expected = bank.take(crops, (21, 30), margin)
     places = torch.tensor([bank._place(crop, (21, 30)) for crop in crops], dtype=torch.float64)
-    out = gather.take(bank.pixels.to(DEVICE), places.to(DEVICE), (21, 30), margin)
+    out = planes_triton.take(bank.pixels.to(DEVICE), places.to(DEVICE), (21, 30), margin)
     torch.testing.assert_close(out.cpu(), expected, atol=2e-4, rtol=0)
 
 

@@ -5,7 +5,8 @@ import pandas as pd
 import pytest
 from made_up import rows
 
-from bokehlib import results, study, tables
+from bokehlib import study
+from bokehlib.study import results, tables
 
 IMAGES = tuple(f"s{number}" for number in range(6))
 

@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from bokehlib import tiles
+from bokehlib.bokehdiff import tiling
+from bokehlib.bokehdiff.tiling import reflect
 from bokehlib.optics import Lens
-from bokehlib.tiles import reflect
 
 LENS = Lens(0.5, 10.0)
 RADIUS = 5
@@ -43,7 +43,7 @@ def layouts():
 def test_weights_sum_to_one_and_keep_a_halo_from_every_inner_edge(layout):
     length, side, halo, multiple, _ = layout
     total = torch.zeros(length)
-    for span in tiles._spans(*layout):
+    for span in tiling._spans(*layout):
         total[span.target] += span.weight
         places = torch.arange(len(span.source))[span.inside][span.weight != 0]
         assert span.weight.min() >= 0
@@ -57,7 +57,7 @@ def test_weights_sum_to_one_and_keep_a_halo_from_every_inner_edge(layout):
 @pytest.mark.parametrize("layout", layouts(), ids=str)
 def test_neighbours_are_blended_over_the_ramp_at_least(layout):
     length, *_, ramp = layout
-    spans = tiles._spans(*layout)
+    spans = tiling._spans(*layout)
     for one, two in itertools.pairwise(spans):
         weights = torch.zeros(2, length)
         weights[0, one.target], weights[1, two.target] = one.weight, two.weight
@@ -72,7 +72,7 @@ def test_all_tiles_have_one_size_and_lie_on_the_token_grid():
         seen.append(disparity)
         return image
 
-    tiles.render(note, index.expand(1, 3, -1, -1), index, LENS, **OPTIONS)
+    tiling.render(note, index.expand(1, 3, -1, -1), index, LENS, **OPTIONS)
     assert {crop.shape for crop in seen} == {(1, 1, 64, 64)}
     assert len(seen) > 20
     for crop in seen:
@@ -84,30 +84,30 @@ def test_all_tiles_have_one_size_and_lie_on_the_token_grid():
 def test_tiles_equal_the_whole_image_where_the_transform_looks_no_further_than_the_halo(size):
     image, disparity = scene(*size)
     expected = whole(blur, image, disparity, 8, 8)
-    found = tiles.render(blur, image, disparity, LENS, **OPTIONS)
+    found = tiling.render(blur, image, disparity, LENS, **OPTIONS)
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)
 
 
 def test_a_halo_below_what_the_transform_looks_at_shows():
     image, disparity = scene(90, 133)
-    narrow = tiles.render(blur, image, disparity, LENS, **OPTIONS | {"halo": 0})
+    narrow = tiling.render(blur, image, disparity, LENS, **OPTIONS | {"halo": 0})
     expected = whole(blur, image, disparity, 0, 8)
     assert (narrow - expected).abs().max() > 1e-4
 
 
 def test_a_constant_image_stays_constant_across_all_borders():
     image = torch.full((2, 3, 150, 211), 0.3)
-    found = tiles.render(keep, image, image[:, :1], LENS, **OPTIONS)
+    found = tiling.render(keep, image, image[:, :1], LENS, **OPTIONS)
     assert (found - 0.3).abs().max() <= 2e-7
 
 
 def test_a_light_at_a_border_between_tiles_spreads_as_anywhere():
-    first, second = tiles._spans(133, 64, 8, 8, 16)[:2]
+    first, second = tiling._spans(133, 64, 8, 8, 16)[:2]
     border = (second.target.start + first.target.stop) // 2
     for x in (second.target.start + 8, border - 1, border, first.target.stop - 9):
         light = torch.zeros(1, 3, 90, 133)
         light[..., 45, x] = 1
-        found = tiles.render(blur, light, torch.zeros(1, 1, 90, 133), LENS, **OPTIONS)
+        found = tiling.render(blur, light, torch.zeros(1, 1, 90, 133), LENS, **OPTIONS)
         spread = torch.zeros(90, 133)
         spread[45 - RADIUS : 46 + RADIUS, x - RADIUS : x + RADIUS + 1] = (2 * RADIUS + 1) ** -2
         torch.testing.assert_close(found, spread.expand_as(found), rtol=0, atol=1e-8)
@@ -115,7 +115,7 @@ def test_a_light_at_a_border_between_tiles_spreads_as_anywhere():
 
 def test_an_image_that_fits_into_one_tile_is_rendered_whole_bit_for_bit():
     image, disparity = scene(40, 33)
-    found = tiles.render(blur, image, disparity, LENS, **OPTIONS)
+    found = tiling.render(blur, image, disparity, LENS, **OPTIONS)
     assert torch.equal(found, whole(blur, image, disparity, 8, 8))
 
 
@@ -127,7 +127,7 @@ def test_lens_batch_and_channels_pass_through_and_sums_are_float32():
         return given.focus.view(-1, 1, 1, 1).expand(2, 5, *image.shape[-2:]).half()
 
     image, disparity = torch.rand(2, 3, 100, 90).half(), torch.rand(2, 1, 100, 90)
-    found = tiles.render(focus, image, disparity, lens, **OPTIONS)
+    found = tiling.render(focus, image, disparity, lens, **OPTIONS)
     assert found.shape == (2, 5, 100, 90)
     assert found.dtype == torch.float32
     torch.testing.assert_close(found[:, 0, 50, 50], lens.focus, rtol=0, atol=1e-4)
@@ -141,7 +141,7 @@ def test_progress_counts_the_tiles_and_is_silent_for_one():
         return crops
 
     for size in ((40, 40), (90, 133)):
-        tiles.render(keep, *scene(*size), LENS, **OPTIONS, progress=progress)
+        tiling.render(keep, *scene(*size), LENS, **OPTIONS, progress=progress)
     assert lists == [3 * 4]
 
 
@@ -157,7 +157,7 @@ def test_progress_counts_the_tiles_and_is_silent_for_one():
 )
 def test_a_tile_that_does_not_fit_is_named_with_what_it_must_hold(change, named):
     with pytest.raises(ValueError, match=named):
-        tiles.render(keep, *scene(90, 133), LENS, **OPTIONS | change)
+        tiling.render(keep, *scene(90, 133), LENS, **OPTIONS | change)
 
 
 def test_the_least_accepted_tile_works():
@@ -165,11 +165,11 @@ def test_the_least_accepted_tile_works():
     for halo in (0, 3, 8):
         options = OPTIONS | {"halo": halo}
         with pytest.raises(ValueError, match="from") as caught:
-            tiles.render(keep, image, disparity, LENS, **options | {"side": 16})
+            tiling.render(keep, image, disparity, LENS, **options | {"side": 16})
         least = int(str(caught.value).split("from ")[1].split()[0])
         with pytest.raises(ValueError, match="accepted"):
-            tiles.render(keep, image, disparity, LENS, **options | {"side": least - 8})
-        found = tiles.render(keep, image, disparity, LENS, **options | {"side": least})
+            tiling.render(keep, image, disparity, LENS, **options | {"side": least - 8})
+        found = tiling.render(keep, image, disparity, LENS, **options | {"side": least})
         torch.testing.assert_close(found, image, rtol=0, atol=1e-6)
 
 

@@ -10,12 +10,13 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 from torch._dynamo.testing import CompileCounter
 
-from bokehlib import adapters, discriminator, loop, mini, prior, training
-from bokehlib.errors import InputError, run_command
+from bokehlib.bokehdiff import adapters, mini
+from bokehlib.io.errors import InputError, run_command
 from bokehlib.optics import Lens
 from bokehlib.study import FULL, RECIPES, LossWeights
 from bokehlib.synthesis import Batch
-from bokehlib.training import hardness_at, pair_stream, train
+from bokehlib.training import bokehdiff, discriminator, loop, prior
+from bokehlib.training.bokehdiff import hardness_at, pair_stream, train
 
 RECIPE = replace(FULL, weights=LossWeights(1, 0, 1, 0), rank=2, batch_size=2, steps=4)
 DUEL = replace(RECIPE, weights=LossWeights(1, 0, 1, 0.5))
@@ -220,8 +221,8 @@ def test_the_papers_recipe_lacks_nothing_but_the_weights_of_vgg16(tmp_path, monk
 def test_a_smoke_run_of_the_papers_recipe_runs_the_adversarial_term(
     tmp_path, monkeypatch, every_step_logged
 ):
-    monkeypatch.setattr(training, "pair_stream", lambda *_, **__: pairs)
-    training.smoke_run(FULL, tmp_path)
+    monkeypatch.setattr(bokehdiff, "pair_stream", lambda *_, **__: pairs)
+    bokehdiff.smoke_run(FULL, tmp_path)
     assert float(curve(tmp_path)[-1]["adversarial"]) > 0
 
 
@@ -262,7 +263,7 @@ def test_compiled_networks_are_compiled_once_though_lens_and_hardness_change(tmp
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(words, message, capsys):
-    assert run_command(lambda: training.main(words.split())) == 2
+    assert run_command(lambda: bokehdiff.main(words.split())) == 2
     line = capsys.readouterr().err
     assert line.startswith(message)
     assert line.count("\n") == 1
@@ -271,9 +272,9 @@ def test_bad_input_is_one_line_and_exit_code_2(words, message, capsys):
 
 def test_steps_batch_size_and_seed_override_the_recipe(tmp_path, monkeypatch):
     asked = []
-    monkeypatch.setattr(training, "train", lambda recipe, *_, **__: asked.append(recipe))
+    monkeypatch.setattr(bokehdiff, "train", lambda recipe, *_, **__: asked.append(recipe))
     words = "--steps 3 --batch-size 4 --seed 5 --recipe full --photos p --run"
-    training.main([*words.split(), str(tmp_path)])
+    bokehdiff.main([*words.split(), str(tmp_path)])
     assert asked == [replace(FULL, steps=3, batch_size=4, seed=5)]
 
 

@@ -14,16 +14,18 @@ from accelerate.state import AcceleratorState
 from safetensors.torch import load_file, save_file
 
 import bokehlib
-from bokehlib import discriminator, loop, rivals, sdxl, sharing, training
-from bokehlib.adapters import add_adapters, recipe_of, trained
-from bokehlib.errors import InputError, run_command
-from bokehlib.losses import BokehLoss, authors_edge
+from bokehlib.bokehdiff import sdxl
+from bokehlib.bokehdiff.adapters import add_adapters, recipe_of, trained
+from bokehlib.bokehdiff.sdxl.published import PublishedPipeline
+from bokehlib.io import processes as sharing
+from bokehlib.io.errors import InputError, run_command
 from bokehlib.optics import Lens
-from bokehlib.pisa import published as layer
-from bokehlib.profiles import PROFILES
-from bokehlib.sdxl.published import PublishedPipeline
+from bokehlib.pisa import authors as layer
 from bokehlib.study import AS_PUBLISHED, FULL, LossWeights
 from bokehlib.synthesis import Batch
+from bokehlib.training import baselines, bokehdiff, discriminator, loop
+from bokehlib.training.losses import BokehLoss, authors_edge
+from bokehlib.training.profiles import PROFILES
 
 RECIPE = replace(FULL, weights=LossWeights(1, 0, 1, 0), rank=2, batch_size=2, steps=2)
 AUTHORS = replace(AS_PUBLISHED, weights=LossWeights(1, 0, 1, 0), rank=2, batch_size=2, steps=2)
@@ -38,7 +40,7 @@ def pairs(step):
 
 def run(run_dir, slice_steps=None, recipe=RECIPE):
     pipeline = sdxl.tiny(recipe)
-    training.train(recipe, run_dir, slice_steps, pipeline=pipeline, batch=pairs, halo=32)
+    bokehdiff.train(recipe, run_dir, slice_steps, pipeline=pipeline, batch=pairs, halo=32)
 
 
 @pytest.fixture
@@ -58,7 +60,7 @@ def test_an_sdxl_base_is_trained_and_its_adapter_renders_under_the_same_semantic
     assert pipeline.unet.is_gradient_checkpointing
     assert pipeline.vae.is_gradient_checkpointing
     assert pipeline.prompt is not None
-    training.train(recipe, tmp_path / "run", pipeline=pipeline, batch=pairs, halo=32)
+    bokehdiff.train(recipe, tmp_path / "run", pipeline=pipeline, batch=pairs, halo=32)
     adapter = tmp_path / "run" / "adapter.safetensors"
     assert recipe_of(adapter) == recipe
     render = bokehlib.load("bokehdiff-sdxl", device="cpu", base=base, adapter=adapter)
@@ -69,9 +71,9 @@ def test_an_sdxl_base_is_trained_and_its_adapter_renders_under_the_same_semantic
 
 def test_the_command_line_names_the_profile(base, tmp_path, monkeypatch):
     asked = []
-    monkeypatch.setattr(training, "train", lambda *a, **options: asked.append((a[0], options)))
+    monkeypatch.setattr(bokehdiff, "train", lambda *a, **options: asked.append((a[0], options)))
     words = f"--recipe full --profile sdxl --base {base} --photos p --run {tmp_path}"
-    training.main(words.split())
+    bokehdiff.main(words.split())
     ((recipe, options),) = asked
     assert recipe == FULL
     assert (options["crop"], options["halo"]) == (512, 64)
@@ -87,7 +89,7 @@ def test_the_command_line_names_the_profile(base, tmp_path, monkeypatch):
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(words, message, capsys):
-    assert run_command(lambda: training.main(f"--photos p --run r {words}".split())) == 2
+    assert run_command(lambda: bokehdiff.main(f"--photos p --run r {words}".split())) == 2
     line = capsys.readouterr().err
     assert line.startswith(message)
     assert line.count("\n") == 1
@@ -141,9 +143,9 @@ def test_the_published_recipe_is_the_published_command_line():
     assert r.weights == LossWeights(mse=1, perceptual=5, edge=1, adversarial=0.1)
     assert r.perceptual_net == "vgg"
     # Two layers count one call each, so after 120,000 steps it is about 2.4e5.
-    assert training.hardness_of(r, 0) == 3
-    assert training.hardness_of(r, 119_999) == pytest.approx(2.4e5, rel=1e-4)
-    assert training.hardness_of(FULL, 0) == training.hardness_at(0)
+    assert bokehdiff.hardness_of(r, 0) == 3
+    assert bokehdiff.hardness_of(r, 119_999) == pytest.approx(2.4e5, rel=1e-4)
+    assert bokehdiff.hardness_of(FULL, 0) == bokehdiff.hardness_at(0)
 
 
 def test_the_hardness_of_a_step_reaches_the_published_layer(tmp_path, monkeypatch):
@@ -155,7 +157,7 @@ def test_the_hardness_of_a_step_reaches_the_published_layer(tmp_path, monkeypatc
 
     monkeypatch.setattr(layer, "published_attention", noted)
     pipeline = sdxl.tiny(AUTHORS, kind=PublishedPipeline)
-    training.train(AUTHORS, tmp_path, pipeline=pipeline, batch=pairs, halo=32)
+    bokehdiff.train(AUTHORS, tmp_path, pipeline=pipeline, batch=pairs, halo=32)
     assert sorted(set(seen)) == [(3.0, 5), (5.0, 5)]
 
 
@@ -164,7 +166,7 @@ def test_the_adversarial_term_counts_from_its_step_on(tmp_path, monkeypatch):
     recipe = replace(RECIPE, weights=LossWeights(1, 0, 1, 0.1), adversarial_from=1)
     logged = []
     options = {"pipeline": sdxl.tiny(recipe), "judge": discriminator.tiny()}
-    training.train(recipe, tmp_path, batch=pairs, halo=32, **options)
+    bokehdiff.train(recipe, tmp_path, batch=pairs, halo=32, **options)
     first, second = (float(parts["adversarial"].detach()) for parts in logged)
     assert first == 0
     assert second > 0
@@ -181,7 +183,7 @@ def test_the_encoder_learns_at_its_own_rate(tmp_path):
     for name, parameter in module.named_parameters():
         expected = 1e-4 if name.startswith("vae.") else 1e-3
         assert rates[id(parameter)] == pytest.approx(expected)
-    assert training.schedule_of(AS_PUBLISHED, "cpu").slow_rate == 0.1
+    assert bokehdiff.schedule_of(AS_PUBLISHED, "cpu").slow_rate == 0.1
     assert len(loop._groups(dict(module.named_parameters()), loop.Schedule(9, 1e-3))) == 4
 
 
@@ -294,7 +296,7 @@ def leave_shares_of_a_rival(run_dir):
         return own
 
     Batch.part = counted
-    rivals.train("deeplens-retrained", run_dir, recipe=RECIPE, batch=pairs)
+    baselines.train("deeplens-retrained", run_dir, recipe=RECIPE, batch=pairs)
     (run_dir / f"pairs-{os.environ['RANK']}.json").write_text(json.dumps(seen))
 
 

@@ -11,8 +11,9 @@ import torch
 from commands import command
 from PIL import Image
 
-from bokehlib import cli, images
-from bokehlib.results import ROOT
+from bokehlib import cli
+from bokehlib.io import images
+from bokehlib.study.results import ROOT
 
 PAGE = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
 QUOTED = re.findall(r"```text\n(.*)\n```", PAGE)

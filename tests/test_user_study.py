@@ -11,8 +11,9 @@ import pytest
 from made_up import cases
 from PIL import Image
 
-from bokehlib import images, ratings, study
-from bokehlib.errors import InputError
+from bokehlib import ratings, study
+from bokehlib.io import images
+from bokehlib.io.errors import InputError
 from bokehlib.user_study import page, rendered
 from bokehlib.user_study.cases import read_cases
 

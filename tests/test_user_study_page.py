@@ -14,7 +14,8 @@ import pytest
 from browser import CHROMIUM, needs_chromium
 from made_up import cases
 
-from bokehlib import batch, ratings
+from bokehlib import ratings
+from bokehlib.study import runner
 from bokehlib.user_study import page
 
 pytestmark = needs_chromium
@@ -123,7 +124,7 @@ def test_a_rater_leaves_midway_comes_back_and_the_notebook_reads_the_saved_file(
     assert {url.partition(":")[0] for url in tab.requests} <= {"file", "data", "blob"}
     assert tab.errors == []
     copy(path.with_name(f"{key.study}.key.json"), tmp_path)
-    batch.run("41_table1_ratings", tmp_path, ratings=str(tmp_path), results=str(tmp_path))
+    runner.run("41_table1_ratings", tmp_path, ratings=str(tmp_path), results=str(tmp_path))
     table = pd.read_csv(tmp_path / "tables" / "table1_ratings.csv").set_index("method")
     rows = ratings.read(tmp_path).rows
     assert rows.groupby("method")["rating"].unique().to_dict() == OPINIONS

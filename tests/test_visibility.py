@@ -6,8 +6,9 @@ import math
 import pytest
 import torch
 
-from bokehlib import optics, visibility
+from bokehlib import optics
 from bokehlib.optics import Lens
+from bokehlib.optics import rays as visibility
 from bokehlib.pisa import coverage
 
 

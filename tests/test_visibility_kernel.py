@@ -17,8 +17,8 @@ from interpreted import (
     only_once,
 )
 
-from bokehlib import optics, visibility
-from bokehlib.optics import Lens, reach, token_radius
+from bokehlib import optics
+from bokehlib.optics import Lens, rays, reach, token_radius
 
 pytestmark = [
     needs_triton,
@@ -31,16 +31,16 @@ each_model = pytest.mark.parametrize("model", optics.MODELS)
 def quick_interpreter(monkeypatch):
     """The interpreter takes one program after the other: a few large ones are quicker."""
     if INTERPRETED:
-        from bokehlib import visibility_kernel
+        from bokehlib.optics import rays_triton
 
         for name, size in (("SOURCES", 128), ("QUERIES", 256)):
-            monkeypatch.setitem(visibility_kernel.SETTINGS, name, size)
+            monkeypatch.setitem(rays_triton.SETTINGS, name, size)
 
 
 def kernel(*scene):
-    from bokehlib import visibility_kernel
+    from bokehlib.optics import rays_triton
 
-    return visibility_kernel.count(*scene)
+    return rays_triton.count(*scene)
 
 
 def counted(count, *arguments, **options):
@@ -52,7 +52,7 @@ def counted(count, *arguments, **options):
 
 def hold_to_the_scene(*arguments, **options):
     """The law: not one pair differs. Returns the counts."""
-    expected = counted(visibility.count, *arguments, **options)
+    expected = counted(rays.count, *arguments, **options)
     found = counted(kernel, *arguments, **options)
     assert torch.equal(found, expected), f"{(found != expected).float().mean():.2g} of all differ"
     return found
@@ -144,13 +144,13 @@ def test_a_window_that_the_caller_gives_is_kept(extent, model):
 @law
 @each_model
 def test_how_many_sources_share_a_program_does_not_matter(model, monkeypatch):
-    from bokehlib import visibility_kernel
+    from bokehlib.optics import rays_triton
 
     arguments = scene((2, 3)), lenses(3, 6.0, 1.5), (2, 3), model, 3, 2
-    expected = counted(visibility.count, *arguments)
+    expected = counted(rays.count, *arguments)
     for sources, queries in ((1, 16), (4, 8), (8, 64)):
-        monkeypatch.setitem(visibility_kernel.SETTINGS, "SOURCES", sources)
-        monkeypatch.setitem(visibility_kernel.SETTINGS, "QUERIES", queries)
+        monkeypatch.setitem(rays_triton.SETTINGS, "SOURCES", sources)
+        monkeypatch.setitem(rays_triton.SETTINGS, "QUERIES", queries)
         assert torch.equal(counted(kernel, *arguments), expected)
 
 
@@ -174,7 +174,7 @@ def test_cuda_takes_the_kernel_and_agrees_with_the_cpu(model, monkeypatch):
     grid, lens = (24, 30), Lens(0.3, 40.0)
     disparity = scene(grid, 8)
     expected = optics.visibility(disparity.cpu(), lens, grid, model).counts
-    monkeypatch.setattr(visibility.Scene, "place", pytest.fail)
+    monkeypatch.setattr(rays.Scene, "place", pytest.fail)
     found = optics.visibility(disparity, lens, grid, model).counts
     assert found.shape == expected.shape
     # The cells of the two devices may differ in the last bit: they sum in another order.

@@ -5,16 +5,17 @@ import re
 import nbformat
 import pytest
 
-from bokehlib import batch, webpages
-from bokehlib.errors import InputError
+from bokehlib import webpages
+from bokehlib.io.errors import InputError
+from bokehlib.study import runner
 
-NOTEBOOKS = sorted(batch.NOTEBOOKS.glob("*.ipynb"))
+NOTEBOOKS = sorted(runner.NOTEBOOKS.glob("*.ipynb"))
 
 
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory):
     root = tmp_path_factory.mktemp("root")
-    batch.run("02_refocus", root, smoke=True, results=str(root))
+    runner.run("02_refocus", root, smoke=True, results=str(root))
     webpages.write(root / "html", ["02_refocus"], root)
     return root / "html"
 
@@ -58,16 +59,16 @@ def test_a_formula_that_cannot_be_drawn_is_shown_as_it_is_written_and_code_is_le
 
 
 def test_only_runs_of_the_notebook_as_it_is_now_are_shown(tmp_path, monkeypatch):
-    monkeypatch.setattr(batch, "NOTEBOOKS", tmp_path)
+    monkeypatch.setattr(runner, "NOTEBOOKS", tmp_path)
     notebook = nbformat.v4.new_notebook(metadata={"papermill": {"end_time": "now"}})
     (tmp_path / "n.ipynb").write_text(nbformat.writes(notebook))
     notebook.metadata.papermill.parameters = {"smoke": True}
-    place = batch._place("n", tmp_path, {"smoke": True})
+    place = runner._place("n", tmp_path, {"smoke": True})
     place.parent.mkdir(parents=True)
     place.write_text(nbformat.writes(notebook))
-    assert batch.standing("n", tmp_path) == {place: {"smoke": True}}
+    assert runner.standing("n", tmp_path) == {place: {"smoke": True}}
     (tmp_path / "n.ipynb").write_text(nbformat.writes(notebook))  # another source
-    assert batch.standing("n", tmp_path) == {}
+    assert runner.standing("n", tmp_path) == {}
 
 
 def test_a_folder_with_other_files_is_left_alone(tmp_path):

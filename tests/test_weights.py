@@ -5,14 +5,14 @@ import pytest
 import torch
 
 import bokehlib
-from bokehlib import adapters, classical, layered, mini
-from bokehlib.data import manifest, photo_paths
-from bokehlib.datasets import load_dataset
-from bokehlib.images import read_image
-from bokehlib.results import read_scores
+from bokehlib.bokehdiff import adapters, mini
+from bokehlib.classical import layers, scattering
+from bokehlib.data import manifest, photo_paths, synbokeh
+from bokehlib.data.datasets import load_dataset
+from bokehlib.io.images import read_image
+from bokehlib.io.weightfiles import EMBEDDED, need_weights
 from bokehlib.study import METHODS, RECIPES
-from bokehlib.synthesis import benchmark
-from bokehlib.weightfiles import EMBEDDED, need_weights
+from bokehlib.study.results import read_scores
 
 SCENES = ("scene_01", "scene_04")  # one focused on the background, one on the foreground
 LEAST_GAIN = 4.0  # dB above the input
@@ -29,7 +29,7 @@ def psnr(a, b):
 @pytest.fixture(scope="module")
 def samples(tmp_path_factory):
     root = tmp_path_factory.mktemp("scenes")
-    benchmark.build(manifest(), root, SCENES)
+    synbokeh.build(manifest(), root, SCENES)
     return list(load_dataset(f"folder:{root}"))
 
 
@@ -70,7 +70,7 @@ def test_the_model_is_far_above_its_input_over_the_whole_benchmark(name):
 
 def test_the_default_is_above_the_layered_render_that_it_is_given(samples, corrected):
     gains = [
-        psnr(out, s.target) - psnr(layered.render(s.image, s.disparity, s.lens), s.target)
+        psnr(out, s.target) - psnr(layers.render(s.image, s.disparity, s.lens), s.target)
         for s, out in zip(samples, corrected, strict=True)
     ]
     assert np.mean(gains) >= LEAST_OVER_LAYERS
@@ -94,7 +94,7 @@ def test_another_disparity_gives_another_picture(render, samples, rendered):
 
 
 def test_no_classical_renderer_is_in_the_papers_path(monkeypatch, samples, rendered):
-    monkeypatch.setattr(classical, "spread", None)
+    monkeypatch.setattr(scattering, "spread", None)
     sample = samples[0]
     again = bokehlib.load("bokehdiff-mini-paper", device="cpu")
     assert torch.equal(again(sample.image, sample.disparity, sample.lens), rendered[0])

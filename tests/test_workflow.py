@@ -9,9 +9,11 @@ import pytest
 from safetensors.numpy import save_file
 from snakemake import cli
 
-from bokehlib import adapters, batch, methods, results, study, workflow
-from bokehlib.errors import InputError
-from bokehlib.results import ROOT
+from bokehlib import methods, study, workflow
+from bokehlib.bokehdiff import adapters
+from bokehlib.io.errors import InputError
+from bokehlib.study import results, runner
+from bokehlib.study.results import ROOT
 
 SCORED = "synbokeh-mini"
 
@@ -48,7 +50,7 @@ def leave_adapter(folder, name, recipe):
 def leave_scores(root, name):
     stamp = {
         "weights_sha256": methods.weights_hash(name),
-        "data_sha256": batch.data.data_hash(SCORED),
+        "data_sha256": runner.data.data_hash(SCORED),
         "parameters": results.score_parameters(SCORED, name, "exact", smoke=False),
     }
     place = root / "scores" / SCORED / f"{name}.csv"
@@ -109,7 +111,7 @@ def test_what_snakemake_would_run_is_what_the_study_would_run(trained, capfd):
     for name in ("full-s0", "no_coc-s1"):
         file = trained / "results" / "scores" / SCORED / f"{name}.json"
         file.write_text(file.read_text().replace('"smoke": false', '"smoke": true'))
-    steps, _ = batch.plan(["table2_ablation"], False, False, trained / "results")
+    steps, _ = runner.plan(["table2_ablation"], False, False, trained / "results")
     assert len(steps) == 3
     jobs, _ = snakemake(capfd, *asked(trained)[:-2])
     assert jobs == sorted([workflow.job_name(step) for step in steps[:-1]] + ["table2_ablation"])
@@ -134,13 +136,13 @@ def test_two_jobs_run_at_once_and_what_they_leave_stands_for_the_study_too(
     monkeypatch.chdir(tmp_path)
     root = tmp_path / "results"
     words = ["--cores", "2", "--config", f"results={root}", "smoke=true"]
-    step = batch.plan(["tableS2"], True, True, root)[0][0]
+    step = runner.plan(["tableS2"], True, True, root)[0][0]
     job = workflow.job_name(step)
     goals = [f"results/runs/workflow/{job}", "table2b_physics"]
     jobs, _ = snakemake(capfd, *words, "--set-threads", "measure=1", "--", *goals)
     assert jobs == sorted([job, "table2b_physics"])
     assert (root / "tables" / "table2b_physics.md").is_file()
-    assert step not in batch.plan(["tableS2"], True, False, root)[0]
+    assert step not in runner.plan(["tableS2"], True, False, root)[0]
     assert not list(root.glob("runs/*/*.failed.ipynb"))
 
 
@@ -152,7 +154,7 @@ def test_parts_of_one_score_file_wait_for_each_other_and_borrowed_apertures_for_
 ):
     monkeypatch.setattr(methods, "lacks", lambda name: "")
     monkeypatch.setattr(methods, "weights_hash", lambda name: "w")
-    monkeypatch.setattr(batch.data, "data_hash", lambda name: "d")
+    monkeypatch.setattr(runner.data, "data_hash", lambda name: "d")
     graph = workflow.Graph({"results": str(tmp_path)})
     of = {job: [mark.split("/")[-1] for mark in graph.before(job)] for job in graph.steps}
     exact, perturbed = "30_score-scatter-synbokeh-mini", "31_score_perturbed-scatter-synbokeh-mini"
@@ -185,7 +187,8 @@ def test_a_training_is_the_documented_command_and_its_adapter_goes_where_methods
     graph = workflow.Graph({"photos": str(tmp_path), "train": "bokehdiff-sdxl"})
     command = graph.training_command("bokehdiff-sdxl")
     assert (
-        f"-m bokehlib.training --recipe full --profile sdxl --photos {tmp_path} --run " in command
+        f"-m bokehlib.training.bokehdiff --recipe full --profile sdxl --photos {tmp_path} --run "
+        in command
     )
     assert command.endswith(
         f"mv {tmp_path}/bokehdiff-sdxl.safetensors.part {tmp_path}/bokehdiff-sdxl.safetensors"
@@ -233,7 +236,7 @@ def test_one_job_is_one_notebook_with_its_parameters_and_code_1_where_it_fails(
         ran.append((step.notebook, step.parameters, root, common))
         return step.parameters["method"] != "nobody"
 
-    monkeypatch.setattr(batch, "succeeds", succeeds)
+    monkeypatch.setattr(runner, "succeeds", succeeds)
     words = ["30_score", "method=scatter", "dataset=folder:a=b", "--results", str(tmp_path)]
     assert workflow.main(words) == 0
     wanted = {"method": "scatter", "dataset": "folder:a=b"}

@@ -16,7 +16,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bokehlib import classical
 from bokehlib.baselines import trained
 from bokehlib.baselines.bokehme_classical import (
     Aperture,
@@ -26,9 +25,9 @@ from bokehlib.baselines.bokehme_classical import (
     render,
     spreading,
 )
-from bokehlib.conditions import defocus as signed_radius
-from bokehlib.optics import Lens
-from bokehlib.weightfiles import need_weights
+from bokehlib.classical import scattering
+from bokehlib.io.weightfiles import need_weights
+from bokehlib.optics import Lens, signed_coc
 
 UNIT = 10.0  # px of blur radius that count as 1
 WIDTHS = (128, 64)  # channels of the published ARNet and IUNet
@@ -199,8 +198,8 @@ class BokehMe(nn.Module):
             gamma: 1 to 5.
         """
         if plain is None:
-            plain = classical.scatter(image, disparity, lens, gamma)
-        radius = signed_radius(disparity, lens)
+            plain = scattering.scatter(image, disparity, lens, gamma)
+        radius = signed_coc(disparity, lens)
         blur, largest = radius / UNIT, dilated(radius) / UNIT
         shrinks, order = blur.abs().amax((1, 2, 3)).clamp(min=1).sort()
         count = GROUPS if self.training else len(order)
@@ -297,7 +296,7 @@ def load(
         shown, depth = image.to(device).float(), disparity.to(device).float()
         if highlights:
             shown = enhance(shown, depth, lens.column(depth)[0])
-        plain = render(shown, signed_radius(depth, lens), gamma, aperture)
+        plain = render(shown, signed_coc(depth, lens), gamma, aperture)
         found = networks(shown, depth, lens, plain, gamma).clamp(0, 1).to(image)
         closed = lens.column(image)[1] == 0
         return torch.where(closed, image, found)

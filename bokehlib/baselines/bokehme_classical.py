@@ -9,7 +9,7 @@ r itself for a disc, and r sin(b) / sin(a + b) for n blades, with b = pi/2 - pi/
 from the last corner. D = 1 - q + q tanh((1 + t - e) / 5) darkens the middle of a donut. A pixel of
 radius 0 stays where it is.
 
-`bokehlib.classical` is the same for discs, and the method `scatter`; there a radius of exactly 0
+`classical.scattering` is the same for discs, and the method `scatter`; there a radius of exactly 0
 leaves 0.07 % of itself in each neighbour, as in the published kernel.
 """
 

@@ -14,10 +14,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from bokehlib.baselines import trained
-from bokehlib.baselines.trained import load as load
-from bokehlib.conditions import defocus
-from bokehlib.errors import InputError
-from bokehlib.optics import Lens
+from bokehlib.io.errors import InputError
+from bokehlib.optics import Lens, signed_coc
 
 FEATURES = 31
 STAGES = ((3, 30), (5, 30), (5, 15), (5, 15))  # side in px and channels: 90 = 30 RGB features
@@ -117,7 +115,7 @@ class DeepLens(nn.Module):
             disparity: (B, 1, H, W) in [0, 1].
             lens: in px of this image.
         """
-        maps = torch.cat((image, disparity, defocus(disparity, lens) / UNIT), dim=1)
+        maps = torch.cat((image, disparity, signed_coc(disparity, lens) / UNIT), dim=1)
         return trained.padded(self._blurred, maps, SHRINK)
 
     def _blurred(self, maps: Tensor) -> Tensor:
@@ -142,3 +140,8 @@ def network(name: str, paper_width: bool = False) -> DeepLens:
     if paper_width:
         raise InputError(f"--paper-width: found {name}; accepted: a method whose width is known")
     return DeepLens()
+
+
+def load(name: str, device: str = "cpu"):
+    """The renderer of a method's own weight file, see `trained.load_own`."""
+    return trained.load_own(name, network, device)

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from bokehlib.weightfiles import LAMA, find_weights
+from bokehlib.io.weightfiles import LAMA, find_weights
 
 RADIUS = 3  # px around a hole that OpenCV's method looks at
 DEPTH = 65_535

@@ -5,7 +5,7 @@ from functools import partial
 
 from torch import Tensor
 
-from bokehlib import classical, layered
+from bokehlib.classical import layers, scattering
 
 
 def load(name: str, device: str = "auto", gamma: float = 2.2) -> Callable[..., Tensor]:
@@ -16,5 +16,5 @@ def load(name: str, device: str = "auto", gamma: float = 2.2) -> Callable[..., T
         device: not used; it computes where its image is.
         gamma: linear light is image ** gamma.
     """
-    classical.compiled()  # else the first picture would pay for the compilation
-    return partial(layered.render, gamma=gamma)
+    scattering.compiled()  # else the first picture would pay for the compilation
+    return partial(layers.render, gamma=gamma)

@@ -30,9 +30,9 @@ from bokehlib.baselines import mpib_batched as batched
 from bokehlib.baselines import trained
 from bokehlib.baselines.inpainting import Inpainter
 from bokehlib.baselines.mpib_networks import MINI, PAPER, PLANES, AUPNet, MPINet, Widths
-from bokehlib.errors import InputError
+from bokehlib.io.errors import InputError
+from bokehlib.io.weightfiles import need_weights
 from bokehlib.optics import Lens
-from bokehlib.weightfiles import need_weights
 
 PUBLISHED = ("mpib_mpinet.pth", "mpib_aupnet.pth")
 UNUSED = ("encoder.encoder.fc.", "gaussian.")  # in the published files, never used

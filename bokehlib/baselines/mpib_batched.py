@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from bokehlib import layered
 from bokehlib.baselines.mpib_networks import PLANES
+from bokehlib.classical import layers
 
 SLOTS = 12  # scenes of training have up to ten planes with pixels
 SOBEL = (1.0, 2.0, 1.0), (-1.0, 0.0, 1.0)  # along an edge, and across
@@ -85,7 +85,7 @@ def nearest(mask: Tensor) -> tuple[Tensor, Tensor]:
 
 def background(image: Tensor, hole: Tensor) -> Tensor:
     """The photo (B, 3, H, W) with the holes (B, 1, H, W) filled from around them."""
-    return layered.fill(image, ~hole)
+    return layers.fill(image, ~hole)
 
 
 # --- Planes -----------------------------------------------------------------------------------

@@ -18,9 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from bokehlib.baselines import trained
-from bokehlib.baselines.trained import load as load
-from bokehlib.conditions import defocus
-from bokehlib.optics import Lens
+from bokehlib.optics import Lens, signed_coc
 
 EXPANSION = 2.66  # of the feed-forward part
 INPUTS = 5
@@ -151,7 +149,7 @@ class Restormer(nn.Module):
             disparity: (B, 1, H, W) in [0, 1].
             lens: in px of this image.
         """
-        signed = defocus(disparity, lens) / UNIT
+        signed = signed_coc(disparity, lens) / UNIT
         maps = torch.cat((image, disparity, signed), dim=1)
         return image + trained.padded(self._added, maps, self.multiple)
 
@@ -171,3 +169,8 @@ class Restormer(nn.Module):
 def network(name: str, paper_width: bool = False) -> Restormer:
     """What training starts from, in the paper's width or that of the embedded file."""
     return Restormer(PAPER if paper_width else MINI)
+
+
+def load(name: str, device: str = "cpu"):
+    """The renderer of a method's own weight file, see `trained.load_own`."""
+    return trained.load_own(name, network, device)

@@ -1,11 +1,11 @@
-"""The classical scatter renderer as a method: `bokehlib.classical`, on the CPU wherever it runs."""
+"""The classical scatter renderer as a method: on the CPU wherever it runs."""
 
 import functools
 from collections.abc import Callable
 
 from torch import Tensor
 
-from bokehlib import classical
+from bokehlib.classical import scattering
 from bokehlib.optics import Lens
 
 
@@ -17,10 +17,10 @@ def load(name: str, device: str = "auto", gamma: float = 2.2) -> Callable[..., T
     """
     if not 1 <= gamma <= 5:
         raise ValueError(f"gamma: found {gamma}; accepted: 1 to 5")
-    classical.compiled()  # else the first picture would pay for the compilation
+    scattering.compiled()  # else the first picture would pay for the compilation
     return functools.partial(scatter, gamma=gamma)
 
 
 def scatter(image: Tensor, disparity: Tensor, lens: Lens, gamma: float = 2.2) -> Tensor:
     """`classical.scatter` by its definition: on the CPU, whatever the image's device."""
-    return classical.scatter(image.cpu(), disparity.cpu(), lens, gamma).to(image.device)
+    return scattering.scatter(image.cpu(), disparity.cpu(), lens, gamma).to(image.device)

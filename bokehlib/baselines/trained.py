@@ -9,7 +9,6 @@ from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 from pickle import UnpicklingError
-from pkgutil import resolve_name
 from typing import Any
 
 import numpy as np
@@ -17,29 +16,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bokehlib import tensorfiles
-from bokehlib.errors import InputError
+from bokehlib.io import tensorfiles
+from bokehlib.io.errors import InputError
+from bokehlib.io.weightfiles import need_weights
 from bokehlib.optics import Lens
-from bokehlib.study import METHODS
-from bokehlib.weightfiles import need_weights
 
 ARRAYS = ("_reconstruct", "scalar")  # what makes numpy's arrays anew
 Maker = Callable[[str, bool], nn.Module]
 
 
-def trainable() -> list[str]:
-    """The methods that can be trained here."""
-    return [name for name, m in METHODS.items() if m.weights == (weight_file(name),) and m.loader]
-
-
 def weight_file(name: str) -> str:
     """The weight file of a method that was trained here."""
     return f"{name}.safetensors"
-
-
-def maker(name: str) -> Maker:
-    """The function that makes the network of a method."""
-    return resolve_name(METHODS[name].loader.partition(":")[0] + ":network")
 
 
 def save(
@@ -97,14 +85,14 @@ def fit(network: nn.Module, weights: dict[str, Tensor], path: Path) -> None:
         raise InputError(f"{path}: tensors do not fit: {error}") from error
 
 
-def load(name: str, device: str = "cpu") -> Callable[..., Tensor]:
+def load_own(name: str, make: Maker, device: str = "cpu") -> Callable[..., Tensor]:
     """A renderer from a method's own weight file.
 
     Returns:
         A callable (image (B, 3, H, W), disparity (B, 1, H, W), lens) -> (B, 3, H, W) in [0, 1];
         where the aperture is 0 it returns the image itself.
     """
-    network = read(name, maker(name)).to(device)
+    network = read(name, make).to(device)
 
     @torch.no_grad()
     def render(image: Tensor, disparity: Tensor, lens: Lens) -> Tensor:

@@ -10,9 +10,9 @@ from typing import Any
 
 import torch
 
-from bokehlib import results
 from bokehlib.benchmark import attention, model, renderers, training
-from bokehlib.errors import Parser, run_command
+from bokehlib.io.errors import Parser, run_command
+from bokehlib.study import results
 
 PARTS = {
     "attention": attention.rows,

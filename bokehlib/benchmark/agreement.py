@@ -19,15 +19,15 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from bokehlib import sdxl
-from bokehlib.adapters import ENCODER_PARTS, lora_layers
-from bokehlib.errors import Parser, run_command
+from bokehlib.bokehdiff import sdxl
+from bokehlib.bokehdiff.adapters import ENCODER_PARTS, lora_layers
+from bokehlib.bokehdiff.pipeline import BokehPipeline
+from bokehlib.bokehdiff.sdxl import authors, loading
+from bokehlib.bokehdiff.sdxl.published import PublishedPipeline
+from bokehlib.bokehdiff.sdxl_files import ENCODER, LORA
+from bokehlib.io.errors import Parser, run_command
 from bokehlib.optics import Lens
-from bokehlib.pipeline import BokehPipeline
 from bokehlib.pisa import pisa_attention, processor
-from bokehlib.sdxl import authors, loading
-from bokehlib.sdxl.published import PublishedPipeline
-from bokehlib.sdxl_files import ENCODER, LORA
 from bokehlib.study import AS_PUBLISHED, FULL
 
 RANK = 8

@@ -8,11 +8,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bokehlib import optics, photographs
+from bokehlib import optics
 from bokehlib.benchmark.timing import Row, Work, captured, milliseconds, peak_gib, wall_milliseconds
+from bokehlib.data import demo_photos
 from bokehlib.optics import Grid, Lens, Visibility
 from bokehlib.pisa import pisa_attention
-from bokehlib.pisa.published import published_attention, published_optics
+from bokehlib.pisa.authors import published_attention, published_optics
 
 CHANNELS = 64  # of a head
 STRIDE = 16  # pixels a token
@@ -73,7 +74,7 @@ def problem(grid: Grid, heads: int, radius: float, photo: bool, device: str) -> 
     )
     pixels = grid[0] * STRIDE, grid[1] * STRIDE
     if photo:
-        found = photographs.motorcycle().tensors()[1].to(device)
+        found = demo_photos.motorcycle().tensors()[1].to(device)
         disparity = F.interpolate(found, pixels, mode="bilinear")
         lens = Lens(0.5, 1.0)
         largest = float(optics.token_radius(disparity, lens, grid).amax())

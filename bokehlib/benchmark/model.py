@@ -8,13 +8,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bokehlib import photographs, sdxl
-from bokehlib.acceleration import accelerate
 from bokehlib.benchmark.timing import Row, milliseconds, peak_gib, synchronize
+from bokehlib.bokehdiff import sdxl
+from bokehlib.bokehdiff.inference import accelerate
+from bokehlib.bokehdiff.pipeline import BokehPipeline
+from bokehlib.data import demo_photos
 from bokehlib.optics import Lens, circle_of_confusion
-from bokehlib.pipeline import BokehPipeline
+from bokehlib.pisa.authors import install_published, published_optics
 from bokehlib.pisa.processor import install
-from bokehlib.pisa.published import install_published, published_optics
 
 SIZES = {"sdxl-1024x1024": (1024, 1024), "sdxl-1536x1024": (1024, 1536)}  # height, width
 LARGE = {"sdxl-6000x4000": (4000, 6000)}  # 24 megapixels
@@ -48,7 +49,7 @@ class Model:
         weight = next(self.pipeline.unet.parameters())
         image, disparity = (
             F.interpolate(t.to(self.device), size, mode="bilinear")
-            for t in photographs.motorcycle().tensors()
+            for t in demo_photos.motorcycle().tensors()
         )
         focus = float(disparity.mean())
         largest = float(circle_of_confusion(disparity, Lens(focus, 1.0)).amax())

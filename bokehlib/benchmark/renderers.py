@@ -10,8 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 import bokehlib
-from bokehlib import methods, photographs
+from bokehlib import methods
 from bokehlib.benchmark.timing import Row, synchronize
+from bokehlib.data import demo_photos
 from bokehlib.optics import Lens, circle_of_confusion
 
 SIZES = {"384x256": (256, 384), "1536x1024": (1024, 1536)}  # height, width
@@ -27,7 +28,7 @@ def photo(size: tuple[int, int], device: str) -> tuple[Tensor, Tensor, Lens]:
     """Image, disparity and the lens that gives them their mean radius."""
     image, disparity = (
         F.interpolate(t, size, mode="bilinear", antialias=True).clamp(0, 1).to(device)
-        for t in photographs.motorcycle().tensors()
+        for t in demo_photos.motorcycle().tensors()
     )
     focus = float(disparity.median())
     mean = float(circle_of_confusion(disparity, Lens(focus, 1.0)).mean())

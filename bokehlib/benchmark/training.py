@@ -13,10 +13,12 @@ from typing import Any
 
 import torch
 
-from bokehlib import discriminator, photographs, profiles, sdxl, training
 from bokehlib.benchmark.timing import GIB, Row, synchronize
+from bokehlib.bokehdiff import sdxl
+from bokehlib.data import demo_photos
 from bokehlib.study import FULL
 from bokehlib.synthesis import Batch
+from bokehlib.training import bokehdiff, discriminator, profiles
 
 WARM_UP, COUNTED = 8, 24  # steps; pairs are made for `training.AHEAD` steps at a time
 SMOKE_STEPS = 1, 4  # so that one of those counted waits for pairs, too
@@ -35,7 +37,7 @@ def rows(device: str, smoke: bool, note: dict[str, Any]) -> Iterator[Row]:
     crop, halo = (SMOKE_CROP, SMOKE_HALO) if smoke else (profile.crop, profile.halo)
     warm_up, counted = SMOKE_STEPS if smoke else (WARM_UP, COUNTED)
     recipe = replace(FULL, steps=warm_up + counted)
-    stream = training.pair_stream(recipe, _photos(), None, device, crop, halo)
+    stream = bokehdiff.pair_stream(recipe, _photos(), None, device, crop, halo)
     clock = _Clock(stream, warm_up)
     with torch.device(device):
         pipeline = sdxl.tiny(recipe) if smoke else sdxl.build(recipe)
@@ -45,7 +47,7 @@ def rows(device: str, smoke: bool, note: dict[str, Any]) -> Iterator[Row]:
     with tempfile.TemporaryDirectory() as folder:
         options: dict[str, Any] = {"pipeline": pipeline, "batch": clock, "halo": halo}
         options |= {"perceptual": _random_lpips(), "judge": judge}
-        training.train(recipe, Path(folder), **options)
+        bokehdiff.train(recipe, Path(folder), **options)
         clock.stop()
     note["batch_size"], note["waiting"] = recipe.batch_size, round(100 * clock.waiting, 2)
     yield Row(f"training-sdxl-{crop}", "", None, None, "both", clock.milliseconds, clock.peak)
@@ -85,7 +87,7 @@ def _photos() -> list[torch.Tensor]:
     """The study's own photographs, uint8 (3, H, W)."""
     return [
         (255 * photo().tensors()[0][0]).round().to(torch.uint8)
-        for photo in (photographs.motorcycle, photographs.evening_glow_made)
+        for photo in (demo_photos.motorcycle, demo_photos.evening_glow_made)
     ]
 
 

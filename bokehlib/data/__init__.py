@@ -16,10 +16,11 @@ from bokehlib.data.published import (
     find_published,
     protocol,
 )
-from bokehlib.errors import InputError
+from bokehlib.io.errors import InputError
 
 __all__ = [
     "BUILT",
+    "DATASETS",
     "ORIGINS",
     "PUBLISHED",
     "RENDERED",
@@ -35,6 +36,13 @@ __all__ = [
     "protocol",
 ]
 
+DATASETS = {  # name -> label in tables
+    "synbokeh-mini": "SYNBOKEH-mini (embedded, synthetic)",
+    "synbokeh300": "SYNBOKEH300 (rebuilt)",
+    "rendered": "path-traced scenes",
+    "ebb_val294": "EBB Val294",
+    "blb_level5": "BLB level 5",
+}
 HERE = Path(__file__).parent
 MANIFEST = HERE / "synbokeh-mini.json"
 RENDERED = HERE / "rendered"

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bokehlib.errors import InputError
+from bokehlib.io.errors import InputError
 
 BUILT = Path(__file__).resolve().parents[2] / "results" / "runs" / "data"
 SEARCH_RANGE = (2.0, 200.0)  # px per unit of disparity, for an aperture that is not known

@@ -9,7 +9,7 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
-from bokehlib.errors import Parser, run_command
+from bokehlib.io.errors import Parser, run_command
 from bokehlib.pathtracing import SEED
 from bokehlib.pathtracing.jobs import FLOOR, SAMPLES, Plan
 

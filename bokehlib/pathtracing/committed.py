@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from bokehlib.errors import InputError
+from bokehlib.io.errors import InputError
 from bokehlib.pathtracing import card
 from bokehlib.pathtracing.camera import disparity_of, lens_of, lenses
 from bokehlib.pathtracing.jobs import SHARP, display

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from bokehlib.errors import InputError
+from bokehlib.io.errors import InputError
 from bokehlib.pathtracing.camera import FOCUSES, RADII
 from bokehlib.pathtracing.jobs import SHARP
 from bokehlib.pathtracing.originals import read_description, read_scene

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bokehlib.errors import InputError
+from bokehlib.io.errors import InputError
 from bokehlib.pathtracing import SEED, SIZE
 from bokehlib.pathtracing.camera import FOCUSES, RADII, lens_radius, strengths
 from bokehlib.pathtracing.crew import Crew

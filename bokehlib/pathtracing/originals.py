@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from bokehlib.errors import InputError
+from bokehlib.io.errors import InputError
 from bokehlib.pathtracing import NAME, SIZE
 from bokehlib.pathtracing.camera import FOCUSES, RADII, lens_radius, strengths
 from bokehlib.pathtracing.jobs import (

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from bokehlib.errors import InputError
+from bokehlib.io.errors import InputError
 from bokehlib.pathtracing import SIZE, shapes
 from bokehlib.pathtracing.shapes import Ball, Mesh, Strands
 from bokehlib.pathtracing.world import VERTEX, World

@@ -9,8 +9,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from bokehlib.errors import InputError, Parser, number, run_command
-from bokehlib.results import RESULTS, ROOT, replacing
+from bokehlib.io.errors import InputError, Parser, number, run_command
+from bokehlib.study.results import RESULTS, ROOT, replacing
 
 NOTEBOOK = ROOT / "notebooks" / "02_refocus.ipynb"
 HOST = "127.0.0.1"
@@ -48,12 +48,13 @@ def estimated(photo: str, download: bool, root: Path = RESULTS) -> Path:
     Raises:
         InputError: There is no photo, or no network at hand.
     """
-    from bokehlib import estimate, images, methods, photofiles
+    from bokehlib import methods
+    from bokehlib.io import estimate, images, photos
 
     if not photo:
         raise InputError(f"{estimate.ARGUMENT}: found without a photo; accepted: with PHOTO")
     estimate.check(download=download)
-    image = photofiles.read(photo, "photo").image
+    image = photos.read(photo, "photo").image
     device = methods.resolve_device("auto")
     depth = estimate.estimate(image, estimate.MODEL, device, download)
     path = root / "runs" / "refocus" / "disparity.png"

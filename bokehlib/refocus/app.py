@@ -15,9 +15,10 @@ import numpy as np
 from ipyevents import Event
 from PIL import Image
 
-from bokehlib import images, methods
-from bokehlib.errors import InputError
-from bokehlib.photographs import Photo
+from bokehlib import methods
+from bokehlib.data.demo_photos import Photo
+from bokehlib.io import images
+from bokehlib.io.errors import InputError
 from bokehlib.refocus import session
 from bokehlib.refocus.latest import Check, Latest, OutOfDate
 from bokehlib.refocus.session import PREVIEW, RESULT, Session, Setting

@@ -18,11 +18,12 @@ import numpy as np
 import torch
 from torch.nn.modules.module import register_module_forward_pre_hook
 
-from bokehlib import depthmaps, images, lenses, methods, photofiles
-from bokehlib.errors import InputError
-from bokehlib.focus import SHARP
+from bokehlib import methods
+from bokehlib.data.demo_photos import Photo
+from bokehlib.io import disparity_maps, images, photographic, photos
+from bokehlib.io.errors import InputError
+from bokehlib.optics import IN_FOCUS_RADIUS as SHARP
 from bokehlib.optics import Lens
-from bokehlib.photographs import Photo
 
 PREVIEW, RESULT = 384, 768  # px, longer side
 METHODS = ("bokehdiff-mini", "layered", "scatter")
@@ -69,16 +70,18 @@ def read(photo: str | Path, disparity: str | Path = "") -> Photo:
     Raises:
         InputError: A file is missing or broken, the map is of another shape, or there is none.
     """
-    picture = photofiles.read(photo, "photo")
+    picture = photos.read(photo, "photo")
     image = picture.image
     if disparity and Path(disparity) != Path(photo):
-        depth = depthmaps.read(disparity, "disparity")
+        depth = disparity_maps.read(disparity, "disparity")
     else:
         try:
-            image, depth = depthmaps.of_photo(photo, image, "disparity")
+            image, depth = disparity_maps.of_photo(photo, image, "disparity")
         except InputError as error:
             found = f"none given and none in {photo}"
-            raise InputError(f"disparity: found {found}; accepted: {depthmaps.ACCEPTED}") from error
+            raise InputError(
+                f"disparity: found {found}; accepted: {disparity_maps.ACCEPTED}"
+            ) from error
     height, width = image.shape[:2]
     values = images.match_size(depth.disparity, height, width, "disparity")
     return Photo(image.clip(max=1), values, depth.source)
@@ -147,7 +150,7 @@ class Session:
     def flattened(self, setting: Setting, longest: int) -> np.ndarray:
         """Disparity (H, W) of a view, in which what is to stay sharp lies at the focus."""
         low, high = setting.focus - setting.spread, setting.focus + setting.spread
-        return lenses.flatten(self.view(longest).disparity, setting.focus, low, high)
+        return photographic.flatten(self.view(longest).disparity, setting.focus, low, high)
 
     def render(
         self, setting: Setting, longest: int, heartbeat: Heartbeat = lambda share: None

@@ -5,55 +5,42 @@ figure one line in `ARTEFACTS`. Only the standard library is imported, so that t
 rendered where torch is not installed.
 """
 
-from bokehlib.study.artefacts import (
-    ARTEFACTS,
-    EMBEDDED,
-    RETRAINED,
-    Artefact,
-    Scores,
-)
-from bokehlib.study.foregrounds import FOREGROUND_NEGATIVE, FOREGROUND_PROMPTS
-from bokehlib.study.latents import (
+from bokehlib.bokehdiff.config import (
+    AS_PUBLISHED,
     EMBEDDED_LATENT,
-    LATENT_RECIPE,
-    LATENTS,
+    FULL,
     Latent,
-    Lessons,
+    LossWeights,
+    Pisa,
+    Recipe,
+    recipe_from,
 )
-from bokehlib.study.measures import (
-    DATASETS,
+from bokehlib.data import DATASETS
+from bokehlib.evaluation.protocol import (
     FOCUS_APERTURE,
     FOCUS_REGIONS,
     FROM_THE_PRIOR,
     ORIGIN_SHARE,
     ORIGINS,
-    PROBES,
     ROBUSTNESS_BLUR,
     ROBUSTNESS_DISTURBANCES,
     ROBUSTNESS_RADII,
     STRAND_ERRORS,
     SWEEP_RADII,
-    Probe,
 )
-from bokehlib.study.methods import (
-    METHODS,
-    Method,
-    method,
-)
+from bokehlib.methods import METHODS, Method, method
+from bokehlib.study.artefacts import ARTEFACTS, EMBEDDED, RETRAINED, Artefact, Scores
+from bokehlib.study.foregrounds import FOREGROUND_NEGATIVE, FOREGROUND_PROMPTS
+from bokehlib.study.latents import LATENT_RECIPE, LATENTS, Lessons
+from bokehlib.study.measures import PROBES, Probe
 from bokehlib.study.recipes import (
     ABLATION_LABELS,
     ABLATIONS,
-    AS_PUBLISHED,
     BEYOND,
-    FULL,
     MINI,
     MINI_PAPER,
     PHYSICS,
     RECIPES,
-    LossWeights,
-    Pisa,
-    Recipe,
-    recipe_from,
 )
 from bokehlib.study.trainings import (
     ADAPTERS,

@@ -3,7 +3,7 @@
 from collections.abc import Collection
 from dataclasses import dataclass, field
 
-from bokehlib.study.methods import METHODS
+from bokehlib.methods import METHODS
 from bokehlib.study.recipes import ABLATIONS, PHYSICS
 from bokehlib.study.trainings import OF_TABLE_2C, TRAINING, TRAININGS
 

@@ -14,8 +14,8 @@ from bokehlib.synthesis.mattes import (
 )
 from bokehlib.synthesis.photos import crops
 from bokehlib.synthesis.planes import Layers, lens_points, lens_points_needed, to_display
-from bokehlib.synthesis.relief import lit
 from bokehlib.synthesis.scenes import Batch, Scene, Synthesiser, training_cutouts
+from bokehlib.synthesis.shading import lit
 
 __all__ = [
     "EVAL_FAMILIES",

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from bokehlib.errors import InputError
+from bokehlib.io.errors import InputError
 from bokehlib.synthesis import families
 from bokehlib.synthesis.primitives import BLOB, CAPSULE, HARMONICS, SIDE, Primitives
 

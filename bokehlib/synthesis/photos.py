@@ -91,9 +91,9 @@ class Photos:
         rows = [self._place(crop, size) for crop in crops]
         places = upload(rows, self.device, torch.float64)
         if HAS_TRITON and self.pixels.is_cuda:
-            from bokehlib.synthesis import gather
+            from bokehlib.synthesis import planes_triton
 
-            return gather.take(self.pixels, places, size, margin)
+            return planes_triton.take(self.pixels, places, size, margin)
         starts, places = places[:, :3].long(), places[:, 3:].float()
         start, widths = starts[:, 0, None, None], starts[:, 2, None, None]
         top, left, step, flip = (v[:, None] for v in places.unbind(1))

@@ -8,7 +8,7 @@ through the lens point u the light of the layer's point
     p = q + K u (d(p) - f) = q + K u (a.q + b - f) / (1 - K a.u),
 
 f the disparity in focus and K the aperture: pixels of blur radius per unit of disparity.
-`Layers.render` defines the picture; on a GPU the kernel of `bokehlib.synthesis.gather` makes it.
+`Layers.render` defines the picture; on a GPU the kernel of `planes_triton` makes it.
 """
 
 import functools
@@ -184,12 +184,12 @@ class Layers:
         return total / points.shape[1]
 
     def _gather(self, focus: torch.Tensor, rays: torch.Tensor) -> torch.Tensor:
-        from bokehlib.synthesis import gather
+        from bokehlib.synthesis import planes_triton
 
         counts = self.counts
         if counts is None:
             counts = torch.full_like(focus, self.planes.shape[1], dtype=torch.int32)
-        return gather.render(self.textures, self.planes, counts, self.size, focus, rays)
+        return planes_triton.render(self.textures, self.planes, counts, self.size, focus, rays)
 
 
 def fetch(

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from bokehlib.errors import InputError
-from bokehlib.images import FORMATS, read_image
+from bokehlib.io.errors import InputError
+from bokehlib.io.images import FORMATS, read_image
 
 PHOTO = "input"  # stem of the file with the all-in-focus photo
 _LAYOUT = f"a folder a case with {PHOTO}.png and one picture a method, named after it"

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from bokehlib import results
 from bokehlib.ratings import ASPECTS, COLUMNS, KEY, SCALE, Key
+from bokehlib.study import results
 
 STUDY = "demo"
 METHODS = ("scatter", "bokehdiff-mini-paper", "bokehdiff-mini", "drbokeh")

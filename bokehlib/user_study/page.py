@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from bokehlib.errors import InputError
+from bokehlib.io.errors import InputError
 from bokehlib.ratings import ASPECTS, FORMS, KEY, Key
-from bokehlib.results import replacing
+from bokehlib.study.results import replacing
 from bokehlib.user_study.cases import Case, check
 
 HERE = Path(__file__).parent

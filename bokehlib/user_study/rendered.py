@@ -5,8 +5,8 @@ from collections.abc import Callable
 import numpy as np
 
 from bokehlib import methods, study
+from bokehlib.data.demo_photos import Photo, astronaut_made, evening_glow_made, motorcycle
 from bokehlib.optics import Lens
-from bokehlib.photographs import Photo, astronaut_made, evening_glow_made, motorcycle
 from bokehlib.user_study.cases import Case
 
 WIDTH, SMOKE_WIDTH = 640, 64  # px

@@ -1,0 +1,1 @@
+"""Classical renderers: light scattered over discs, also in layers that occlude each other."""

@@ -1,0 +1,5 @@
+"""The command line: `python -m bokehlib`."""
+
+from bokehlib.cli.commands import main
+
+__all__ = ["main"]

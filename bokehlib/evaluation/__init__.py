@@ -1,0 +1,1 @@
+"""Evaluation: metrics, scores, apertures that fit, regions and classes of pixels."""

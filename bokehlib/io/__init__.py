@@ -1,0 +1,1 @@
+"""Files: photos, disparity maps, series, weights; errors and processes. No torch at import."""

@@ -1,0 +1,1 @@
+"""Training: loop, losses (Eq. 10 to 12), prior, BokehDiff, disparity refiner, baselines."""
