@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from bokehlib.bokehdiff import adapters, conditions, mini
+from bokehlib.bokehdiff import adapters, mini, residual
 from bokehlib.bokehdiff.pipeline import BokehPipeline
 from bokehlib.classical import layers
 from bokehlib.io.errors import InputError
@@ -47,7 +47,7 @@ def test_detail_is_added_by_its_formula():
     added = with_detail.transform(image, disparity, LENS, halo=0)
     added = added - without.transform(image, disparity, LENS, halo=0)
     lost = image - without.decode(without.encode(image))
-    kept = conditions.sharpness(disparity, LENS)
+    kept = residual.in_focus_weight(disparity, LENS)
     assert 0 < kept.mean() < 1
     torch.testing.assert_close(added, kept * lost, rtol=0, atol=1e-5)
 
@@ -232,13 +232,13 @@ def test_detail_is_kept_up_to_half_a_pixel_and_gone_from_one():
     radius = torch.tensor([0.0, 0.3, 0.5, 0.75, 1.0, 9.0])
     for side in (1, -1):
         disparity = (0.5 + side * radius / 20).view(6, 1, 1, 1)
-        kept = conditions.sharpness(disparity, Lens(0.5, 20.0)).flatten().tolist()
+        kept = residual.in_focus_weight(disparity, Lens(0.5, 20.0)).flatten().tolist()
         assert kept == pytest.approx([1, 1, 1, 0.5, 0, 0], abs=1e-4)
 
 
-def test_sharpness_has_a_gradient_between_sharp_and_blurred():
+def test_the_in_focus_weight_has_a_gradient_between_sharp_and_blurred():
     disparity = torch.full((1, 1, 4, 4), 0.5 + 0.7 / 20, requires_grad=True)
-    conditions.sharpness(disparity, Lens(0.5, 20.0)).sum().backward()
+    residual.in_focus_weight(disparity, Lens(0.5, 20.0)).sum().backward()
     assert (disparity.grad < 0).all()
 
 
@@ -247,7 +247,7 @@ def test_detail_under_the_discs_of_a_nearer_strip_is_given_up_but_not_beside_a_f
     for strip, kept in ((0.9, 0.0), (0.1, 1.0)):  # 8 px of radius either way
         disparity = torch.full((1, 1, 9, 40), 0.5)
         disparity[..., :4] = strip
-        row = conditions.sharpness(disparity, lens)[0, 0, 4]
+        row = residual.in_focus_weight(disparity, lens)[0, 0, 4]
         assert (row[:4] == 0).all()
         assert (row[4:11] == kept).all()
         assert (row[11:] == 1).all()
@@ -259,7 +259,7 @@ def test_depth_inside_discs_is_what_its_definition_says():
     place = torch.stack(torch.meshgrid(torch.arange(20), torch.arange(26), indexing="ij"), -1)
     apart = torch.cdist(*[place.flatten(0, 1).double()] * 2)
     exact = (radius.flatten() - apart).amax(1).view(20, 26)
-    found = conditions.under_discs(radius)[0, 0]
+    found = residual.inside_disc_depth(radius)[0, 0]
     assert (found <= exact + 1e-5).all()
     assert (exact - found).max() < 0.082 * 12
     assert (exact - found).mean() < 0.3
@@ -267,21 +267,21 @@ def test_depth_inside_discs_is_what_its_definition_says():
 
 def test_the_optics_channels_are_bounded_signed_and_means_over_latents():
     disparity = torch.tensor([0.9, 0.9, 0.1, 0.5]).repeat_interleave(4).expand(1, 1, 4, 16)
-    maps = conditions.optics_channels(disparity, Lens(0.5, 40.0), 4)  # 16 px, 4 latents of radius
+    maps = residual.optics_channels(disparity, Lens(0.5, 40.0), 4)  # 16 px, 4 latents of radius
     defocus = torch.tensor([4 / 6, 4 / 6, -4 / 6, 0])
     expected = torch.stack((defocus, torch.tensor([0.9, 0.9, 0.1, 0.5])))
     torch.testing.assert_close(maps[0, :, 0], expected)
-    mean = conditions.optics_channels(disparity[..., 4:12], Lens(0.5, 40.0), 4)[0, :, 0].mean(1)
+    mean = residual.optics_channels(disparity[..., 4:12], Lens(0.5, 40.0), 4)[0, :, 0].mean(1)
     torch.testing.assert_close(mean, torch.tensor([0.0, 0.5]))
-    assert conditions.optics_channels(disparity, Lens(0.5, 1e9), 4).abs().max() <= 1
+    assert residual.optics_channels(disparity, Lens(0.5, 1e9), 4).abs().max() <= 1
 
 
 def test_the_optics_channels_depend_on_the_blur_in_latents_alone():
     disparity = scene(8, 12)[1]
     large = disparity.repeat_interleave(2, -1).repeat_interleave(2, -2)
     torch.testing.assert_close(
-        conditions.optics_channels(disparity, LENS, 4),
-        conditions.optics_channels(large, LENS.scaled(2), 8),
+        residual.optics_channels(disparity, LENS, 4),
+        residual.optics_channels(large, LENS.scaled(2), 8),
     )
 
 

@@ -76,7 +76,7 @@ def test_the_layered_render_spreads_more_light_than_the_photo_shows():
     photo = light.clamp(0, 1) ** (1 / GAMMA)
     flat = torch.full((1, 1, *SIZE), 0.2)
     render = layers.render(photo, flat, Lens(0.6, blur / 0.4))
-    truth = layers.classical.spread(light, torch.full((1, 1, *SIZE), blur)).float()
+    truth = layers.scattering.spread(light, torch.full((1, 1, *SIZE), blur)).float()
     middle = (..., slice(20, 29), slice(26, 35))
     excess = (render**GAMMA)[middle].mean() - 0.02
     assert excess.item() == pytest.approx(truth[middle].mean().item() - 0.02, rel=0.3)

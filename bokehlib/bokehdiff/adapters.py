@@ -20,7 +20,7 @@ from bokehlib.io import tensorfiles
 from bokehlib.io.errors import InputError, Parser, run_command
 
 TAIL = ("mid_block", "conv_norm_out", "conv_out")  # "middle block and output layers"
-FINE = "down_blocks.0.attentions"  # what `conditions.attend_finely` adds
+FINE = "down_blocks.0.attentions"  # what `unet_changes.add_latent_resolution_attention` adds
 ENCODER_PARTS = {  # of `Recipe.encoder`: what of the encoder is trained
     "lora": TAIL,
     "full": TAIL,

@@ -3,14 +3,7 @@
     z = E(image);  eps = U-Net(z, t);  z0 = (z - beta_t eps) / alpha_t  (Eq. 1);  out = D(z0)
 
 No noise is added anywhere, the timestep is fixed, and the optics reach the network through PISA.
-Beyond the paper, each off by default: the optics as channels beside the latent ("optics_channels"),
-
-    out = D(z0) + m (image - D(z))              ("detail"; m is `conditions.sharpness`)
-    out = c + D(z0) - D(E(c))                   ("classical"; c is `layered.render`)
-    out = c + g (D(z0) - D(E(c)))               (both; g is `conditions.doubtful`)
-
-With "classical" E(c) stands beside z, z0 = E(c) - beta_t / alpha_t eps, and eps is 0 before
-training. Away from outlines c is right already.
+Beyond the paper, each off by default, are `residual` and the optics as channels beside the latent.
 """
 
 import math
@@ -24,9 +17,8 @@ from diffusers.image_processor import VaeImageProcessor
 from diffusers.utils import BaseOutput
 
 from bokehlib import optics
-from bokehlib.bokehdiff import conditions, tiling
+from bokehlib.bokehdiff import residual, tiling, unet_changes
 from bokehlib.bokehdiff.tiling import reflect
-from bokehlib.classical import layers
 from bokehlib.optics import Lens
 from bokehlib.pisa.processor import TokenOptics, install, pisa_sites
 
@@ -105,9 +97,11 @@ class BokehPipeline(DiffusionPipeline):
         self.image_processor = VaeImageProcessor(do_normalize=False, do_resize=False)
         self.prompt: tuple[torch.Tensor, torch.Tensor] | None = None  # see `set_prompt`
         scheduler.set_timesteps(1)
-        conditions.widen(unet, vae.config.latent_channels + self.extra_channels, silent=classical)
+        unet_changes.expand_conv_in(
+            unet, vae.config.latent_channels + self.extra_channels, zero_output=classical
+        )
         if fine:
-            conditions.attend_finely(unet)
+            unet_changes.add_latent_resolution_attention(unet)
         self.install_pisa()
 
     def install_pisa(self) -> None:
@@ -119,7 +113,7 @@ class BokehPipeline(DiffusionPipeline):
     def extra_channels(self) -> int:
         """Channels that the U-Net takes beside the latent."""
         rendered = self.vae.config.latent_channels * self.config.classical
-        return rendered + conditions.OPTICS * self.config.optics_channels
+        return rendered + residual.OPTICS * self.config.optics_channels
 
     @property
     def latent_stride(self) -> int:
@@ -223,23 +217,22 @@ class BokehPipeline(DiffusionPipeline):
 
     def one_step(self, image: torch.Tensor, disparity: torch.Tensor, lens: Lens, tokens):
         """`transform` of an image (B, 3, H, W) that is padded already, given `token_optics`."""
-        latent, beside = self.encode(image), []
         if self.config.classical:
-            blurred = layers.render(image, disparity, lens)
-            beside.append(self.encode(blurred))
-        if self.config.optics_channels:
-            maps = conditions.optics_channels(disparity, lens, self.latent_stride)
-            beside.append(maps.to(latent))
-        out = self.decode(self.denoise(latent, tokens, *beside))
-        if self.config.classical:
-            correction = out - self.decode(beside[0])
-            if self.config.detail:
-                correction *= conditions.doubtful(disparity, lens).to(image)
-            return blurred + correction
+            return residual.correct_layers(self, image, disparity, lens, tokens)
+        latent = self.encode(image)
+        channels = self.optics_channels(disparity, lens, latent)
+        out = self.decode(self.denoise(latent, tokens, *channels))
         if self.config.detail:
-            kept = conditions.sharpness(disparity, lens).to(image)
-            out = out + kept * (image - self.decode(latent))
+            out = residual.keep_detail(self, out, image, latent, disparity, lens)
         return out
+
+    def optics_channels(
+        self, disparity: torch.Tensor, lens: Lens, latent: torch.Tensor
+    ) -> tuple[torch.Tensor, ...]:
+        """Defocus and disparity like the latent, where the U-Net takes them."""
+        if not self.config.optics_channels:
+            return ()
+        return (residual.optics_channels(disparity, lens, self.latent_stride).to(latent),)
 
     def halo(self, disparity: torch.Tensor, lens: Lens) -> int:
         """The largest radius in pixels, rounded up to a token of the coarsest grid."""

@@ -12,7 +12,7 @@ A cut t of the signed radius s separates n(t) pairs of pixels, `STEP` px apart, 
 jumps by more than `JUMP` px, and tears up m(t) pairs between which it does not, that is, a surface.
 The cut with the largest n - m is taken, then the largest for the outlines that are left, as long
 as it is `WORTH` pairs. Colours, radii and coverage that a layer does not show are filled from what
-it shows around, coarse to fine (push-pull). Clipped lights are as bright as `lights.gains` finds.
+it shows around, coarse to fine (push-pull). How bright clipped lights are, `highlights` finds.
 """
 
 import torch
