@@ -1,9 +1,8 @@
 """Training a rival on the pairs, with the losses and for the steps of the embedded default.
 
-accelerate launch -m bokehlib.rivals deeplens-retrained --photos FOLDER --run results/runs/deeplens
+accelerate launch -m bokehlib train deeplens-retrained --photos FOLDER --run results/runs/deeplens
 """
 
-import argparse
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -14,11 +13,10 @@ from accelerate.utils import set_seed
 from bokehlib import loop, sharing
 from bokehlib.backbones import lpips_network
 from bokehlib.baselines import trained
-from bokehlib.errors import Parser, run_command
 from bokehlib.losses import BokehLoss
 from bokehlib.study import MINI, Recipe
 from bokehlib.synthesis import Batch
-from bokehlib.training import add_run_options, asked_for, pairs_from, schedule_of
+from bokehlib.training import pairs_from, schedule_of
 
 RECIPE = replace(MINI, refined=False)  # a rival renders from the disparity as it is
 
@@ -37,7 +35,7 @@ def train(
     """Train a rival's network, in a resumable slice; in bfloat16 on a GPU.
 
     Args:
-        name: one of `trained.trainable()`.
+        name: one of `study.methods.TRAINABLE_BASELINES`.
         run_dir: checkpoints, loss curve and `<name>.safetensors`; a run there is gone on with.
         slice_steps: at most so many steps in this call; None = to the end.
         photos: folder of training photographs; needed unless `batch` is given.
@@ -79,39 +77,3 @@ def train(
     if sharing.is_main():
         trained.save(averaged, run_dir / trained.weight_file(name), name, paper_width, note)
     return averaged
-
-
-# --- Command line -----------------------------------------------------------------------------
-
-
-def _rival(name: str) -> str:
-    known = trained.trainable()
-    if name not in known:
-        raise argparse.ArgumentTypeError(f"found {name!r}; accepted: {', '.join(known)}")
-    return name
-
-
-def command_line() -> argparse.ArgumentParser:
-    """The options of the command line."""
-    parser = Parser(prog="bokehlib.rivals", allow_abbrev=False)
-    parser.add_argument("method", type=_rival, metavar="METHOD")
-    add_run_options(parser, "the default's")
-    parser.add_argument("--paper-width", action="store_true", help="the published width")
-    return parser
-
-
-def main(argv: list[str] | None = None) -> None:
-    """Command line: one slice of one rival."""
-    given = command_line().parse_args(argv)
-    train(
-        given.method,
-        given.run,
-        given.slice_steps,
-        photos=given.photos,
-        recipe=asked_for(given, RECIPE),
-        paper_width=given.paper_width,
-    )
-
-
-if __name__ == "__main__":
-    raise SystemExit(run_command(main))

@@ -213,6 +213,7 @@ BAD = {  # what is given -> words that the line must have: the argument, the fin
     "no command": ([], "COMMAND", "required", "render, methods, study"),
     "unknown command": (["develop"], "COMMAND", "develop", "render, methods, study"),
     "methods with more": (["methods", "--all"], "--all", "unknown", "no arguments"),
+    "unknown training": (["train", "x", "--photos", "p", "--run", "r"], "NAME", "x", "mini_paper"),
     "unknown table": (["study", "table9"], "TABLE", "table9", "tableS2"),
 }  # fmt: skip
 
@@ -267,7 +268,9 @@ def test_a_process_refuses_bad_input_with_exit_code_2(folder):
     assert done.stderr.startswith("--aperture: found '-3'; accepted: ")
 
 
-@pytest.mark.parametrize("case", ["other aspect", "unknown method", "focus below it"])
+@pytest.mark.parametrize(
+    "case", ["other aspect", "unknown method", "focus below it", "unknown training"]
+)
 def test_arguments_and_files_are_checked_before_torch_is_imported(folder, case):
     program = (
         "import sys; from bokehlib.cli import main; code = main(sys.argv[1:]); "

@@ -9,9 +9,9 @@ import torch
 from networks import random_pairs
 from torch.nn import functional as F
 
-from bokehlib import loop, methods, rivals
+from bokehlib import cli, loop, methods, rivals
 from bokehlib.baselines import bokehme, deeplens, mpib, restormer, trained
-from bokehlib.errors import InputError, run_command
+from bokehlib.errors import InputError
 from bokehlib.optics import Lens
 from bokehlib.study import METHODS, MINI, RETRAINED, LossWeights
 
@@ -200,7 +200,7 @@ def test_steps_batch_size_and_seed_override_the_default_recipe(tmp_path, monkeyp
     asked = []
     monkeypatch.setattr(rivals, "train", lambda name, *_, **how: asked.append((name, how)))
     words = "restormer-retrained --steps 3 --batch-size 4 --seed 5 --paper-width --photos p --run"
-    rivals.main([*words.split(), str(tmp_path)])
+    assert cli.main(["train", *words.split(), str(tmp_path)]) == 0
     ((name, how),) = asked
     assert name == "restormer-retrained"
     assert how["recipe"] == replace(rivals.RECIPE, steps=3, batch_size=4, seed=5)
@@ -210,13 +210,13 @@ def test_steps_batch_size_and_seed_override_the_default_recipe(tmp_path, monkeyp
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ("scatter --photos p --run r", "argument METHOD: found 'scatter'; accepted: bokehme-fine"),
+        ("scatter --photos p --run r", "argument NAME: found 'scatter'; accepted: as_pub"),
         ("mpib-retrained --run r", "the following arguments are required: --photos; accepted: "),
         ("mpib-retrained --photos p --run r --steps 0", "argument --steps: found '0'; accepted: "),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(words, message, capsys):
-    assert run_command(lambda: rivals.main(words.split())) == 2
+    assert cli.main(["train", *words.split()]) == 2
     line = capsys.readouterr().err
     assert line.startswith(message)
     assert line.count("\n") == 1

@@ -10,8 +10,8 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 from torch._dynamo.testing import CompileCounter
 
-from bokehlib import adapters, discriminator, loop, mini, prior, training
-from bokehlib.errors import InputError, run_command
+from bokehlib import adapters, cli, discriminator, loop, mini, prior, training
+from bokehlib.errors import InputError
 from bokehlib.optics import Lens
 from bokehlib.study import FULL, RECIPES, LossWeights
 from bokehlib.synthesis import Batch
@@ -252,17 +252,19 @@ def test_compiled_networks_are_compiled_once_though_lens_and_hardness_change(tmp
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ("", "the following arguments are required: --photos, --run; accepted: "),
-        ("--photos p --run r --recipe none", "argument --recipe: found 'none'; accepted: as_pub"),
-        ("--photos p --run r --steps 0", "argument --steps: found '0'; accepted: a whole number"),
-        ("--photos p --run r --seed x", "argument --seed: found 'x'; accepted: a whole number"),
-        ("--photos p --run r --batch-size -2", "argument --batch-size: found '-2'; accepted: "),
-        ("--photos p --run r --base none", "--base: found no file none; accepted: "),
-        ("--photos p --run r --precision x", "unrecognized arguments: --precision x; accepted: "),
+        ("", "the following arguments are required: NAME, --photos, --run; accepted: "),
+        ("none --photos p --run r", "argument NAME: found 'none'; accepted: as_pub"),
+        ("mini --photos p --run r --steps 0", "argument --steps: found '0'; accepted: a whole"),
+        ("mini --photos p --run r --seed x", "argument --seed: found 'x'; accepted: a whole"),
+        ("mini --photos p --run r --batch-size -2", "argument --batch-size: found '-2'; accep"),
+        ("mini --photos p --run r --base none", "--base: found no file none; accepted: "),
+        ("mini --photos p --run r --precision x", "found unknown --precision x; accepted: "),
+        ("refiner --photos p --run r --base x", "--base: found with refiner; accepted with it: "),
+        ("prior-unet --photos p --run r", "--autoencoder: found none; accepted: "),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(words, message, capsys):
-    assert run_command(lambda: training.main(words.split())) == 2
+    assert cli.main(["train", *words.split()]) == 2
     line = capsys.readouterr().err
     assert line.startswith(message)
     assert line.count("\n") == 1
@@ -272,8 +274,8 @@ def test_bad_input_is_one_line_and_exit_code_2(words, message, capsys):
 def test_steps_batch_size_and_seed_override_the_recipe(tmp_path, monkeypatch):
     asked = []
     monkeypatch.setattr(training, "train", lambda recipe, *_, **__: asked.append(recipe))
-    words = "--steps 3 --batch-size 4 --seed 5 --recipe full --photos p --run"
-    training.main([*words.split(), str(tmp_path)])
+    words = "train full --steps 3 --batch-size 4 --seed 5 --photos p --run"
+    assert cli.main([*words.split(), str(tmp_path)]) == 0
     assert asked == [replace(FULL, steps=3, batch_size=4, seed=5)]
 
 

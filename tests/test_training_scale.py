@@ -14,9 +14,9 @@ from accelerate.state import AcceleratorState
 from safetensors.torch import load_file, save_file
 
 import bokehlib
-from bokehlib import discriminator, loop, rivals, sdxl, sharing, training
+from bokehlib import cli, discriminator, loop, rivals, sdxl, sharing, training
 from bokehlib.adapters import add_adapters, recipe_of, trained
-from bokehlib.errors import InputError, run_command
+from bokehlib.errors import InputError
 from bokehlib.losses import BokehLoss, authors_edge
 from bokehlib.optics import Lens
 from bokehlib.pisa import published as layer
@@ -70,8 +70,8 @@ def test_an_sdxl_base_is_trained_and_its_adapter_renders_under_the_same_semantic
 def test_the_command_line_names_the_profile(base, tmp_path, monkeypatch):
     asked = []
     monkeypatch.setattr(training, "train", lambda *a, **options: asked.append((a[0], options)))
-    words = f"--recipe full --profile sdxl --base {base} --photos p --run {tmp_path}"
-    training.main(words.split())
+    words = f"train full --profile sdxl --base {base} --photos p --run {tmp_path}"
+    assert cli.main(words.split()) == 0
     ((recipe, options),) = asked
     assert recipe == FULL
     assert (options["crop"], options["halo"]) == (512, 64)
@@ -81,13 +81,16 @@ def test_the_command_line_names_the_profile(base, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ("--profile tiny", "argument --profile: "),
-        ("--profile sdxl --base none", "SDXL base: found no folder and no hub copy none; accepted"),
-        ("--recipe as_published", "--profile: found mini with the semantics 'published'; accepted"),
+        ("mini --profile tiny", "argument --profile: "),
+        (
+            "mini --profile sdxl --base none",
+            "SDXL base: found no folder and no hub copy none; acce",
+        ),
+        ("as_published", "--profile: found mini with the semantics 'published'; accepted"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(words, message, capsys):
-    assert run_command(lambda: training.main(f"--photos p --run r {words}".split())) == 2
+    assert cli.main(f"train {words} --photos p --run r".split()) == 2
     line = capsys.readouterr().err
     assert line.startswith(message)
     assert line.count("\n") == 1

@@ -27,11 +27,6 @@ ARRAYS = ("_reconstruct", "scalar")  # what makes numpy's arrays anew
 Maker = Callable[[str, bool], nn.Module]
 
 
-def trainable() -> list[str]:
-    """The methods that can be trained here."""
-    return [name for name, m in METHODS.items() if m.weights == (weight_file(name),) and m.loader]
-
-
 def weight_file(name: str) -> str:
     """The weight file of a method that was trained here."""
     return f"{name}.safetensors"
