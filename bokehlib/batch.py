@@ -59,17 +59,6 @@ def _place(notebook: str, root: Path, parameters: dict[str, Any]) -> Path:
     return root / "runs" / notebook / f"{key.hexdigest()[:16]}.ipynb"
 
 
-def standing(notebook: str, root: Path = RESULTS) -> dict[Path, dict[str, Any]]:
-    """The kept runs of a notebook as it is now, and the parameters of each."""
-    found = {}
-    for path in sorted((root / "runs" / notebook).glob("*.ipynb")):
-        if _stands(path):
-            metadata = json.loads(path.read_text(encoding="utf-8"))["metadata"]["papermill"]
-            if _place(notebook, root, parameters := metadata["parameters"]) == path:
-                found[path] = parameters
-    return found
-
-
 def run(notebook: str, root: Path = RESULTS, fresh: bool = False, **parameters: Any) -> Path:
     """Execute a notebook of `notebooks/` with parameters, unless the same run stands.
 
