@@ -155,7 +155,7 @@ def _check_outputs(arguments: argparse.Namespace, is_series: bool) -> Path:
     """The file to write; nothing that is read is ever among those that are written."""
     if is_series:
         out = series.check_output(arguments.out)
-        written = {"--out": [out, series.places(out)[1]]}
+        written = {"--out": [out, series.contact_sheet(out)]}
     else:
         out = photofiles.check_output(arguments.out)
         written = {"--out": [out]}
@@ -164,7 +164,6 @@ def _check_outputs(arguments: argparse.Namespace, is_series: bool) -> Path:
         if place.absolute() in [file.absolute() for file in written["--out"]]:
             raise InputError(f"--save-disparity: found {place}, as in --out; accepted: another")
         written["--save-disparity"] = [place]
-    frames = series.places(out)[0] if is_series else None
     for option, files in written.items():
         for argument, file in (("IMAGE", arguments.image), ("--disparity", arguments.disparity)):
             if file is None:
@@ -175,11 +174,6 @@ def _check_outputs(arguments: argparse.Namespace, is_series: bool) -> Path:
                         f"{option}: found {place}, the same file as {argument} {file}; "
                         "accepted: another file"
                     )
-            if frames and _same_file(frames, Path(file).parent):
-                raise InputError(
-                    f"{option}: found {argument} {file} in {frames}, where the pictures of the "
-                    "series go; accepted: another name"
-                )
     return out
 
 

@@ -90,15 +90,14 @@ def _series(job: Job, load: Load) -> dict[str, Any]:
 
     settings: dict[str, Any] = {"method": job.method, "weights": methods.weights_hash(job.method)}
     settings |= {"seed": job.seed, "spread": job.spread, "bits": job.photo.bits}
-    name = series.key(job.photo, job.depth.disparity, settings)
+    name = series.key(job.photo, job.depth.disparity, job.frames, settings)
     rendered = series.make(begin, job.frames, job.out, name, job.photo.bits, job.photo.icc)
-    folder, sheet = series.places(job.out)
     return {
         "focus_disparity": [round(frame.focus, 6) for frame in job.frames],
         "aperture": [round(frame.aperture, 6) for frame in job.frames],
         "rendered": rendered,
-        "frames": str(folder),
-        "sheet": str(sheet),
+        "frames": str(series.frames_folder(job.out, name)),
+        "sheet": str(series.contact_sheet(job.out)),
         "seconds": round(sum(seconds), 3),
     }
 

@@ -40,11 +40,6 @@ def folder(tmp_path, monkeypatch):
     (tmp_path / "folder.png").mkdir()
     (tmp_path / "old.png").write_bytes(b"an older picture")
     images.write_image(tmp_path / "out-sheet.png", rng.random((HEIGHT, WIDTH, 3)))
-    (tmp_path / "taken-frames").mkdir()
-    (tmp_path / "taken-frames" / "holiday.jpg").write_bytes(b"not ours")
-    (tmp_path / "ours-frames").mkdir()
-    (tmp_path / "ours-frames" / "series.json").write_text("{}")
-    images.write_image(tmp_path / "ours-frames" / "000.png", rng.random((HEIGHT, WIDTH, 3)))
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -167,13 +162,6 @@ BAD = {  # what is given -> words that the line must have: the argument, the fin
     "sheet on the image": (
         _arguments(IMAGE="out-sheet.png", aperture_sweep="2", out="out.gif"),
         "--out", "the same file as IMAGE out-sheet.png", "another",
-    ),
-    "frames among others": (
-        _arguments(aperture_sweep="2", out="taken.gif"), "--out", "taken-frames", "another name",
-    ),
-    "photo among the frames": (
-        _arguments(IMAGE="ours-frames/000.png", aperture_sweep="2", out="ours.gif"),
-        "--out", "IMAGE ours-frames/000.png in ours-frames", "another name",
     ),
     "aperture and f-number": (
         _arguments(f_number="2"), "--f-number", "not allowed", "--aperture K",

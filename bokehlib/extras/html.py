@@ -31,7 +31,9 @@ def with_mathml(markdown: str) -> str:
 class Page(HTMLExporter):
     """A page without scripts, whose relative links lead into the repository."""
 
-    def from_notebook_node(self, nb: Any, resources: Any = None, **more: Any) -> tuple[str, dict]:
+    def from_notebook_node(
+        self, nb: Any, resources: Any = None, **more: Any
+    ) -> tuple[Any, dict[str, Any]]:
         """Convert a notebook; see nbconvert."""
         nb = deepcopy(nb)
         for cell in (cell for cell in nb.cells if cell.cell_type == "markdown"):
