@@ -2,6 +2,7 @@ import csv
 import json
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 from torch._dynamo.testing import CompileCounter
 
-from bokehlib import adapters, cli, discriminator, loop, mini, prior, training
+from bokehlib import adapters, cli, discriminator, loop, mini, prior, train_refiner, training
 from bokehlib.errors import InputError
 from bokehlib.optics import Lens
 from bokehlib.study import FULL, RECIPES, LossWeights
@@ -277,6 +278,22 @@ def test_steps_batch_size_and_seed_override_the_recipe(tmp_path, monkeypatch):
     words = "train full --steps 3 --batch-size 4 --seed 5 --photos p --run"
     assert cli.main([*words.split(), str(tmp_path)]) == 0
     assert asked == [replace(FULL, steps=3, batch_size=4, seed=5)]
+
+
+def test_prior_and_refiner_are_names_of_the_command_too(tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(prior, "from_photos", lambda *given, **more: asked.append((given, more)))
+    monkeypatch.setattr(train_refiner, "from_photos", lambda *given: asked.append(given))
+    common = ["--photos", "p", "--run", str(tmp_path), "--steps", "3", "--slice-steps", "2"]
+    own = ["--autoencoder", "a", "--factor", "8", "--compile", "--batch-size", "4"]
+    assert cli.main(["train", "prior-unet", *common, *own]) == 0
+    assert cli.main(["train", "refiner", *common, "--learning-rate", "0.5"]) == 0
+    options = {"autoencoder": Path("a"), "factor": 8, "compiled": True, "steps": 3, "batch_size": 4}
+    recipe = replace(train_refiner.RECIPE, steps=3, learning_rate=0.5)
+    assert asked == [
+        (("unet", Path("p"), tmp_path, 2), options),
+        (Path("p"), recipe, tmp_path, 2),
+    ]
 
 
 def test_the_prior_learns_to_copy_and_to_denoise(tmp_path):
