@@ -13,9 +13,13 @@ study: .venv/installed
 test: .venv/installed
 	$(BIN)/python -m pytest
 
-# The executed notebooks as web pages, in results/runs/html.
+# The notebooks that were executed, as web pages that need no network, in results/runs/html.
 html: .venv/installed
-	$(BIN)/python -m bokehlib.webpages
+	@for run in results/runs/[0-9]*/????????????????.ipynb; do \
+		page=$$(basename $$(dirname $$run))-$$(basename $$run .ipynb); \
+		$(BIN)/python -m nbconvert --to bokehlib.extras.html.Page --embed-images --log-level WARN \
+			--output-dir results/runs/html --output $$page $$run || exit; \
+	done
 
 .venv/installed: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

@@ -145,6 +145,10 @@ METHODS = {
     ),
 }
 
+TRAINABLE_BASELINES = tuple(
+    name for name, m in METHODS.items() if m.loader and m.weights == (f"{name}.safetensors",)
+)
+
 
 def method(name: str) -> Method:
     """A method of `METHODS`, or a training of a table, whose adapter is `<name>.safetensors`.

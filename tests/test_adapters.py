@@ -50,7 +50,7 @@ def test_a_cut_keeps_the_largest_singular_values(tensors):
 def test_the_cut_file_renders_as_the_whole_one_and_names_its_recipe(tmp_path, tensors):
     whole, cut = tmp_path / "whole.safetensors", tmp_path / "cut.safetensors"
     adapters.save_adapter(tensors, RECIPE, whole, {})
-    adapters.main([str(whole), "--rank", "2", "--out", str(cut)])
+    adapters.cut_file(whole, 2, cut)
     assert cut.stat().st_size < whole.stat().st_size
     assert adapters.recipe_of(cut) == RECIPE
     pipelines = [mini.tiny(RECIPE) for _ in range(2)]
@@ -62,25 +62,25 @@ def test_the_cut_file_renders_as_the_whole_one_and_names_its_recipe(tmp_path, te
         torch.testing.assert_close(one, other, rtol=0, atol=2e-2, msg=name)
 
 
-@pytest.mark.parametrize("rank", ["0", "5"])
+@pytest.mark.parametrize("rank", [0, 5])
 def test_a_rank_beyond_the_adapters_is_refused(tmp_path, tensors, rank):
     file, out = tmp_path / "adapter.safetensors", tmp_path / "out.safetensors"
     adapters.save_adapter(tensors, RECIPE, file, {})
     with pytest.raises(InputError, match=f"found {rank}; accepted: 1 to 4"):
-        adapters.main([str(file), "--rank", rank, "--out", str(out)])
+        adapters.cut_file(file, rank, out)
     assert not out.exists()
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path):
     with pytest.raises(InputError, match=r"found no file .*nothing\.safetensors"):
-        adapters.main([str(tmp_path / "nothing.safetensors"), "--rank", "1", "--out", "x"])
+        adapters.cut_file(tmp_path / "nothing.safetensors", 1, tmp_path / "x")
 
 
 def test_a_cut_of_a_cut_is_bounded_by_the_first(tmp_path, tensors):
     file = tmp_path / "cut.safetensors"
     adapters.save_adapter(tensors, RECIPE, file, {})
-    adapters.main([str(file), "--rank", "2", "--out", str(file)])
+    adapters.cut_file(file, 2, file)
     inside = tensorfiles.read(file)[1]
     assert inside["rank"] == inside["note"]["cut_to_rank"] == 2
     with pytest.raises(InputError, match="accepted: 1 to 2"):
-        adapters.main([str(file), "--rank", "3", "--out", str(file)])
+        adapters.cut_file(file, 3, file)

@@ -5,8 +5,9 @@ import time
 import pytest
 import torch
 
-from bokehlib.benchmark import __main__ as command
-from bokehlib.benchmark import agreement, attention, model, renderers, timing, training
+from bokehlib import cli
+from bokehlib.extras import benchmark
+from bokehlib.extras.benchmark import attention, renderers, timing, training
 from bokehlib.optics import circle_of_confusion, token_radius
 from bokehlib.study import results, tables
 
@@ -35,7 +36,7 @@ def test_the_largest_radius_of_a_problem_is_the_one_asked_for(photo):
 
 
 def test_a_smoke_run_leaves_rows_that_the_reporters_read(tmp_path, capsys):
-    assert command.main(["--smoke", "--out", str(tmp_path), "--parts", "attention"]) == 0
+    assert cli.main(["benchmark", "--smoke", "--out", str(tmp_path), "--parts", "attention"]) == 0
     rows, stamps = results.read_speed(tmp_path)
     expected = {"plain", "pisa", "pisa-novis", "pisa-photo", "pisa-eager", "pisa-reference"}
     assert {*rows["what"]} >= expected | {"pisa-published", "visibility", "visibility-thin_lens"}
@@ -52,7 +53,7 @@ def test_a_smoke_run_leaves_rows_that_the_reporters_read(tmp_path, capsys):
 
 
 def test_a_training_step_is_timed_without_its_first_steps_and_its_waiting_is_told(tmp_path):
-    assert command.main(["--smoke", "--out", str(tmp_path), "--parts", "training"]) == 0
+    assert cli.main(["benchmark", "--smoke", "--out", str(tmp_path), "--parts", "training"]) == 0
     rows, stamps = results.read_speed(tmp_path)
     (row,) = rows.to_dict("records")
     assert (row["what"], row["direction"]) == ("training-sdxl-64", "both")
@@ -63,7 +64,7 @@ def test_a_training_step_is_timed_without_its_first_steps_and_its_waiting_is_tol
 
 
 def test_waiting_is_the_share_of_a_step_that_goes_into_pairs():
-    clock = training._Clock(lambda step: time.sleep(0.02), warm_up=1)
+    clock = training.Clock(lambda step: time.sleep(0.02), warm_up=1)
     for step in range(4):
         clock(step)
         time.sleep(0.06)
@@ -84,7 +85,7 @@ def test_a_photograph_is_the_same_picture_at_every_size_and_its_mean_radius_is_t
 
 def test_methods_are_timed_in_one_run_and_each_device_has_its_file(tmp_path, monkeypatch):
     monkeypatch.setattr(renderers.methods, "ready", lambda: ["input", "scatter"])
-    assert command.main(["--smoke", "--out", str(tmp_path), "--parts", "methods"]) == 0
+    assert cli.main(["benchmark", "--smoke", "--out", str(tmp_path), "--parts", "methods"]) == 0
     rows, stamps = results.read_speed(tmp_path)
     assert rows["what"].tolist() == ["scatter-48x32-cpu", "scatter-worst-48x32-cpu"]
     assert (rows["milliseconds"] > 0).all()
@@ -98,11 +99,11 @@ def test_a_slow_picture_is_rendered_thrice_after_a_first_one_and_a_fast_one_more
         calls.append(pause)
         time.sleep(pause)
 
-    assert renderers._median(slow, 0.0) < 50
+    assert renderers.median(lambda: slow(0.0)) < 50
     assert len(calls) == 1 + renderers.MOST
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(renderers, "SECONDS", 0.02)
-        assert renderers._median(slow, 0.03) >= 30
+        assert renderers.median(lambda: slow(0.03)) >= 30
     assert calls[1 + renderers.MOST :] == [0.03] * (1 + renderers.FEWEST)
 
 
@@ -112,29 +113,12 @@ def test_whole_models_are_compared_with_the_plain_one_and_stages_are_not():
         {"what": what, "milliseconds": time, "ratio_to_plain": None}
         for what, time in zip(names, (90.0, 40.0, 60.0), strict=True)
     ]
-    assert [row["ratio_to_plain"] for row in model.compared(rows)] == [1.5, None, 1.0]
-    assert model.compared(rows[:2]) == rows[:2]
+    assert [row["ratio_to_plain"] for row in benchmark.compared(rows)] == [1.5, None, 1.0]
+    assert benchmark.compared(rows[:2]) == rows[:2]
 
 
 def test_an_unknown_part_is_refused(capsys):
-    assert command.main(["--parts", "everything"]) == 2
+    assert cli.main(["benchmark", "--parts", "everything"]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert "everything" in line
     assert "wide" in line
-
-
-def test_what_can_be_shown_without_weights_holds_on_a_handful_of_channels(capsys, monkeypatch):
-    monkeypatch.setattr(agreement, "SMOKE_SIZES", {"square": (64, 64), "wide": (72, 104)})
-    assert agreement.main(["--smoke"]) == 0
-    first, *lines = capsys.readouterr().out.splitlines()
-    assert "random weights, reduced, on cpu" in first
-    assert len(lines) == 14
-    assert all(line.startswith("ok  ") for line in lines)
-    assert "0 missing; 0 left over" in lines[0]
-
-
-def test_what_does_not_hold_is_said_and_fails(capsys, monkeypatch):
-    wrong = agreement.Finding("x", "found 1", "accepted: 2", False)
-    monkeypatch.setattr(agreement, "findings", lambda *_: iter([wrong]))
-    assert agreement.main(["--smoke"]) == 1
-    assert "FAILED  x: found 1; accepted: 2" in capsys.readouterr().out

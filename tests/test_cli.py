@@ -42,11 +42,6 @@ def folder(tmp_path, monkeypatch):
     (tmp_path / "folder.png").mkdir()
     (tmp_path / "old.png").write_bytes(b"an older picture")
     images.write_image(tmp_path / "out-sheet.png", rng.random((HEIGHT, WIDTH, 3)))
-    (tmp_path / "taken-frames").mkdir()
-    (tmp_path / "taken-frames" / "holiday.jpg").write_bytes(b"not ours")
-    (tmp_path / "ours-frames").mkdir()
-    (tmp_path / "ours-frames" / "series.json").write_text("{}")
-    images.write_image(tmp_path / "ours-frames" / "000.png", rng.random((HEIGHT, WIDTH, 3)))
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -170,13 +165,6 @@ BAD = {  # what is given -> words that the line must have: the argument, the fin
         _arguments(IMAGE="out-sheet.png", aperture_sweep="2", out="out.gif"),
         "--out", "the same file as IMAGE out-sheet.png", "another",
     ),
-    "frames among others": (
-        _arguments(aperture_sweep="2", out="taken.gif"), "--out", "taken-frames", "another name",
-    ),
-    "photo among the frames": (
-        _arguments(IMAGE="ours-frames/000.png", aperture_sweep="2", out="ours.gif"),
-        "--out", "IMAGE ours-frames/000.png in ours-frames", "another name",
-    ),
     "aperture and f-number": (
         _arguments(f_number="2"), "--f-number", "not allowed", "--aperture K",
     ),
@@ -215,6 +203,7 @@ BAD = {  # what is given -> words that the line must have: the argument, the fin
     "no command": ([], "COMMAND", "required", "render, methods, study"),
     "unknown command": (["develop"], "COMMAND", "develop", "render, methods, study"),
     "methods with more": (["methods", "--all"], "--all", "unknown", "no arguments"),
+    "unknown training": (["train", "x", "--photos", "p", "--run", "r"], "NAME", "x", "mini_paper"),
     "unknown table": (["study", "table9"], "TABLE", "table9", "tableS2"),
 }  # fmt: skip
 
@@ -271,7 +260,9 @@ def test_a_process_refuses_bad_input_with_exit_code_2(folder):
     assert done.stderr.startswith("--aperture: found '-3'; accepted: ")
 
 
-@pytest.mark.parametrize("case", ["other aspect", "unknown method", "focus below it"])
+@pytest.mark.parametrize(
+    "case", ["other aspect", "unknown method", "focus below it", "unknown training"]
+)
 def test_arguments_and_files_are_checked_before_torch_is_imported(folder, case):
     program = (
         "import sys; from bokehlib.cli import main; code = main(sys.argv[1:]); "

@@ -9,11 +9,12 @@ import torch
 from networks import random_pairs
 from torch.nn import functional as F
 
-from bokehlib import methods
+from bokehlib import cli, methods
 from bokehlib.baselines import bokehme, deeplens, mpib, restormer, trained
-from bokehlib.io.errors import InputError, run_command
+from bokehlib.io.errors import InputError
 from bokehlib.optics import Lens
 from bokehlib.study import METHODS, MINI, RETRAINED, LossWeights
+from bokehlib.study.recipes import BASELINE
 from bokehlib.training import baselines, loop
 
 RIVALS = RETRAINED
@@ -201,23 +202,23 @@ def test_steps_batch_size_and_seed_override_the_default_recipe(tmp_path, monkeyp
     asked = []
     monkeypatch.setattr(baselines, "train", lambda name, *_, **how: asked.append((name, how)))
     words = "restormer-retrained --steps 3 --batch-size 4 --seed 5 --paper-width --photos p --run"
-    baselines.main([*words.split(), str(tmp_path)])
+    assert cli.main(["train", *words.split(), str(tmp_path)]) == 0
     ((name, how),) = asked
     assert name == "restormer-retrained"
-    assert how["recipe"] == replace(baselines.RECIPE, steps=3, batch_size=4, seed=5)
+    assert how["recipe"] == replace(BASELINE, steps=3, batch_size=4, seed=5)
     assert how["paper_width"]
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ("scatter --photos p --run r", "argument METHOD: found 'scatter'; accepted: bokehme-fine"),
+        ("scatter --photos p --run r", "argument NAME: found 'scatter'; accepted: as_pub"),
         ("mpib-retrained --run r", "the following arguments are required: --photos; accepted: "),
         ("mpib-retrained --photos p --run r --steps 0", "argument --steps: found '0'; accepted: "),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(words, message, capsys):
-    assert run_command(lambda: baselines.main(words.split())) == 2
+    assert cli.main(["train", *words.split()]) == 2
     line = capsys.readouterr().err
     assert line.startswith(message)
     assert line.count("\n") == 1

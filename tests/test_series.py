@@ -16,7 +16,6 @@ from bokehlib import cli, methods
 from bokehlib.io import animation as series
 from bokehlib.io import images, photos
 from bokehlib.io.animation import Frame
-from bokehlib.io.errors import InputError
 
 pytestmark = pytest.mark.usefixtures("loud")
 
@@ -71,7 +70,10 @@ def test_large_pictures_are_whole_in_their_folder_and_small_in_the_animation(fol
     frames = FRAMES[:2]
     big = np.zeros((40, 2 * series.LONGEST, 3))
     series.make(lambda: lambda frame: big, frames, folder / "a.webp", "key")
-    with Image.open(folder / "a.webp") as animation, Image.open(folder / "a-frames/000.png") as one:
+    with (
+        Image.open(folder / "a.webp") as animation,
+        Image.open(folder / "a-frames-key/000.png") as one,
+    ):
         assert animation.size == (series.LONGEST, 20)
         assert one.size == (2 * series.LONGEST, 40)
 
@@ -93,7 +95,7 @@ def test_bits_and_profile_of_the_photo_are_those_of_its_pictures(folder):
     value = 1000.0 / 65535
     made = _flat(lambda frame: value)
     series.make(made, FRAMES, folder / "a.webp", "key", bits=16, icc=RGB)
-    photo = photos.read(folder / "a-frames/000.png")
+    photo = photos.read(folder / "a-frames-key/000.png")
     assert (photo.bits, photo.icc) == (16, RGB)
     assert photo.image == pytest.approx(np.full_like(photo.image, value), rel=1e-6)
     for name in ("a.webp", "a-sheet.png"):
@@ -133,13 +135,13 @@ def _stopped_at(number):
 def test_an_interrupted_series_goes_on_where_it_stopped(folder, capsys):
     with pytest.raises(KeyboardInterrupt):
         series.make(_stopped_at(1), FRAMES, folder / "a.webp", "key")
-    assert sorted(os.listdir(folder / "a-frames")) == ["000.png", "series.json"]
+    assert sorted(os.listdir(folder / "a-frames-key")) == ["000.png"]
     assert not (folder / "a.webp").exists()
-    first = (folder / "a-frames/000.png").stat().st_mtime_ns
+    first = (folder / "a-frames-key/000.png").stat().st_mtime_ns
     assert series.make(_flat(lambda frame: frame.focus), FRAMES, folder / "a.webp", "key") == 2
-    assert (folder / "a-frames/000.png").stat().st_mtime_ns == first
+    assert (folder / "a-frames-key/000.png").stat().st_mtime_ns == first
     series.make(_flat(lambda frame: frame.focus), FRAMES, folder / "b.webp", "key")
-    for name in ("{}.webp", "{}-sheet.png", "{}-frames/002.png"):
+    for name in ("{}.webp", "{}-sheet.png", "{}-frames-key/002.png"):
         whole, resumed = ((folder / name.format(letter)).read_bytes() for letter in "ba")
         assert whole == resumed
     lines = capsys.readouterr().err.splitlines()
@@ -159,46 +161,16 @@ def test_nothing_is_loaded_where_every_picture_stands(folder):
     assert (folder / "a.webp").exists()
 
 
-@pytest.mark.parametrize("change", ["key", "frames", "fewer"])
-def test_a_series_of_other_settings_begins_anew(folder, change):
-    series.make(_flat(lambda frame: 0.2), FRAMES, folder / "a.webp", "key")
-    (folder / "a-frames/notes.txt").write_text("mine")
-    frames = {"key": FRAMES, "frames": [Frame(0.3, 8.0), *FRAMES[1:]], "fewer": FRAMES[:2]}[change]
-    name = "other" if change == "key" else "key"
-    assert series.make(_flat(lambda f: 0.6), frames, folder / "a.webp", name) == len(frames)
-    kept = {f"{number:03d}.png" for number in range(len(frames))}
-    assert set(os.listdir(folder / "a-frames")) == kept | {"series.json", "notes.txt"}
-    assert images.read_image(folder / "a-frames/000.png").mean() == pytest.approx(0.6, abs=0.01)
-
-
-def test_a_damaged_index_deletes_nothing_of_the_users(folder):
-    (folder / "a-frames").mkdir()
-    index = {"key": "x", "frames": [{"file": "../photo.png"}, {"file": "/etc/no"}]}
-    (folder / "a-frames/series.json").write_text(json.dumps(index))
-    series.make(_flat(lambda frame: 0.5), FRAMES, folder / "a.webp", "key")
-    assert (folder / "photo.png").exists()
-
-
-def test_a_folder_of_other_files_is_left_alone(folder):
-    (folder / "a-frames").mkdir()
-    series.check_output(folder / "a.webp")
-    (folder / "a-frames/holiday.jpg").touch()
-    with pytest.raises(InputError, match=r"--out: .*a-frames with other files.*another name"):
-        series.check_output(folder / "a.webp")
-
-
-def test_the_key_stands_for_photo_map_and_settings():
+def test_every_setting_changes_the_key_and_so_the_folder():
     photo = photos.Photograph(np.zeros((2, 3, 3), np.float32))
     other = photos.Photograph(np.ones((2, 3, 3), np.float32))
-    keys = {
-        series.key(photo, np.zeros((2, 3)), {"method": "a"}),
-        series.key(other, np.zeros((2, 3)), {"method": "a"}),
-        series.key(photo, np.ones((2, 3)), {"method": "a"}),
-        series.key(photo, np.zeros((2, 3)), {"method": "b"}),
-        series.key(photos.Photograph(photo.image, icc=RGB), np.zeros((2, 3)), {"method": "a"}),
-    }
-    assert len(keys) == 5
-    assert series.key(photo, np.zeros((2, 3)), {"method": "a"}) in keys
+    profiled = photos.Photograph(photo.image, icc=RGB)
+    near, far = np.ones((2, 3)), np.zeros((2, 3))
+    given = (photo, far, FRAMES, {"method": "a"})
+    changed = [(other, *given[1:]), (profiled, *given[1:]), (photo, near, *given[2:])]
+    changed += [(*given[:2], FRAMES[:2], given[3]), (*given[:3], {"method": "b"})]
+    assert len({series.key(*values) for values in (given, *changed)}) == 6
+    assert series.key(*given) == series.key(*given)
 
 
 # --- Through the command ---------------------------------------------------------------------
@@ -215,19 +187,21 @@ def test_a_stack_writes_the_pictures_that_the_single_commands_write(folder, caps
     assert report["focus_disparity"] == pytest.approx([0.2, 0.5, 0.8], abs=1e-4)
     assert report["aperture"] == [6, 6, 6]
     assert report["focus_range"] == [0.1, 0.1]
-    assert (report["frames"], report["sheet"]) == ("stack-frames", "stack-sheet.png")
+    assert re.fullmatch(r"stack-frames-[0-9a-f]{8}", report["frames"])
+    assert report["sheet"] == "stack-sheet.png"
     disparity = images.read_disparity("map.png")
     focus = repr(float(disparity.max()))
     assert _render("--focus-disparity", focus, "--out", "one.png", "--focus-range", "0.1") == 0
-    assert (folder / "one.png").read_bytes() == (folder / "stack-frames/002.png").read_bytes()
+    assert (folder / "one.png").read_bytes() == Path(report["frames"], "002.png").read_bytes()
     assert _render("--focus-disparity", focus, "--out", "narrow.png") == 0
     assert (folder / "narrow.png").read_bytes() != (folder / "one.png").read_bytes()
 
 
 def test_a_sweep_begins_with_the_photo(folder, capsys):
     assert _render("--aperture-sweep", "3", "--focus", "5,5", "--out", "sweep.gif") == 0
-    assert json.loads(capsys.readouterr().out)["aperture"] == [0, 3, 6]
-    photo, first = (images.read_image(p) for p in ("photo.png", "sweep-frames/000.png"))
+    report = json.loads(capsys.readouterr().out)
+    assert report["aperture"] == [0, 3, 6]
+    photo, first = (images.read_image(p) for p in ("photo.png", f"{report['frames']}/000.png"))
     assert np.array_equal(photo, first)
 
 
@@ -247,12 +221,13 @@ def test_what_a_method_draws_does_not_depend_on_where_a_series_was_cut(folder, m
         return torch.rand(image.shape)
 
     monkeypatch.setattr(methods, "load", lambda name, device: noisy)
-    for name in ("whole", "cut"):
-        assert _render("--aperture-sweep", "3", "--focus", "5,5", "--out", f"{name}.webp") == 0
-    (folder / "cut-frames/001.png").unlink()
-    assert _render("--aperture-sweep", "3", "--focus", "5,5", "--out", "cut.webp") == 0
-    whole, cut = ((folder / f"{n}-frames/001.png").read_bytes() for n in ("whole", "cut"))
-    assert whole == cut
+    words = ("--aperture-sweep", "3", "--focus", "5,5", "--out", "a.webp")
+    assert _render(*words) == 0
+    (one,) = folder.glob("a-frames-*/001.png")
+    whole = one.read_bytes()
+    one.unlink()
+    assert _render(*words) == 0
+    assert one.read_bytes() == whole
 
 
 def test_a_killed_process_leaves_whole_pictures_and_the_next_one_finishes(folder):
@@ -268,13 +243,14 @@ def test_a_killed_process_leaves_whole_pictures_and_the_next_one_finishes(folder
                 process.send_signal(signal.SIGKILL)
                 break
         process.wait()
-    whole = [name for name in os.listdir("a-frames") if re.fullmatch(r"\d{3}\.png", name)]
+    (frames,) = folder.glob("a-frames-*")
+    whole = [name for name in os.listdir(frames) if re.fullmatch(r"\d{3}\.png", name)]
     assert sorted(whole) == ["000.png", "001.png"]
-    (folder / "a-frames/.bokehlib-1.png").write_bytes(b"half a picture")
+    (frames / ".bokehlib-1.png").write_bytes(b"half a picture")
     assert not (folder / "a.webp").exists()
     assert cli.main(words) == 0
     for number in range(6):
-        images.read_image(f"a-frames/{number:03d}.png")
+        images.read_image(frames / f"{number:03d}.png")
     with Image.open("a.webp") as animation:
         assert animation.n_frames == 10
-    assert not list((folder / "a-frames").glob(".bokehlib-*"))
+    assert not list(frames.glob(".bokehlib-*"))

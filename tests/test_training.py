@@ -2,6 +2,7 @@ import csv
 import json
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,12 +11,13 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 from torch._dynamo.testing import CompileCounter
 
+from bokehlib import cli
 from bokehlib.bokehdiff import adapters, mini
-from bokehlib.io.errors import InputError, run_command
+from bokehlib.io.errors import InputError
 from bokehlib.optics import Lens
 from bokehlib.study import FULL, RECIPES, LossWeights
 from bokehlib.synthesis import Batch
-from bokehlib.training import bokehdiff, discriminator, loop, prior
+from bokehlib.training import bokehdiff, discriminator, loop, prior, refiner
 from bokehlib.training.bokehdiff import hardness_at, pair_stream, train
 
 RECIPE = replace(FULL, weights=LossWeights(1, 0, 1, 0), rank=2, batch_size=2, steps=4)
@@ -253,17 +255,19 @@ def test_compiled_networks_are_compiled_once_though_lens_and_hardness_change(tmp
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ("", "the following arguments are required: --photos, --run; accepted: "),
-        ("--photos p --run r --recipe none", "argument --recipe: found 'none'; accepted: as_pub"),
-        ("--photos p --run r --steps 0", "argument --steps: found '0'; accepted: a whole number"),
-        ("--photos p --run r --seed x", "argument --seed: found 'x'; accepted: a whole number"),
-        ("--photos p --run r --batch-size -2", "argument --batch-size: found '-2'; accepted: "),
-        ("--photos p --run r --base none", "--base: found no file none; accepted: "),
-        ("--photos p --run r --precision x", "unrecognized arguments: --precision x; accepted: "),
+        ("", "the following arguments are required: NAME, --photos, --run; accepted: "),
+        ("none --photos p --run r", "argument NAME: found 'none'; accepted: as_pub"),
+        ("mini --photos p --run r --steps 0", "argument --steps: found '0'; accepted: a whole"),
+        ("mini --photos p --run r --seed x", "argument --seed: found 'x'; accepted: a whole"),
+        ("mini --photos p --run r --batch-size -2", "argument --batch-size: found '-2'; accep"),
+        ("mini --photos p --run r --base none", "--base: found no file none; accepted: "),
+        ("mini --photos p --run r --precision x", "found unknown --precision x; accepted: "),
+        ("refiner --photos p --run r --base x", "--base: found with refiner; accepted with it: "),
+        ("prior-unet --photos p --run r", "--autoencoder: found none; accepted: "),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(words, message, capsys):
-    assert run_command(lambda: bokehdiff.main(words.split())) == 2
+    assert cli.main(["train", *words.split()]) == 2
     line = capsys.readouterr().err
     assert line.startswith(message)
     assert line.count("\n") == 1
@@ -273,9 +277,25 @@ def test_bad_input_is_one_line_and_exit_code_2(words, message, capsys):
 def test_steps_batch_size_and_seed_override_the_recipe(tmp_path, monkeypatch):
     asked = []
     monkeypatch.setattr(bokehdiff, "train", lambda recipe, *_, **__: asked.append(recipe))
-    words = "--steps 3 --batch-size 4 --seed 5 --recipe full --photos p --run"
-    bokehdiff.main([*words.split(), str(tmp_path)])
+    words = "train full --steps 3 --batch-size 4 --seed 5 --photos p --run"
+    assert cli.main([*words.split(), str(tmp_path)]) == 0
     assert asked == [replace(FULL, steps=3, batch_size=4, seed=5)]
+
+
+def test_prior_and_refiner_are_names_of_the_command_too(tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(prior, "from_photos", lambda *given, **more: asked.append((given, more)))
+    monkeypatch.setattr(refiner, "from_photos", lambda *given: asked.append(given))
+    common = ["--photos", "p", "--run", str(tmp_path), "--steps", "3", "--slice-steps", "2"]
+    own = ["--autoencoder", "a", "--factor", "8", "--compile", "--batch-size", "4"]
+    assert cli.main(["train", "prior-unet", *common, *own]) == 0
+    assert cli.main(["train", "refiner", *common, "--learning-rate", "0.5"]) == 0
+    options = {"autoencoder": Path("a"), "factor": 8, "compiled": True, "steps": 3, "batch_size": 4}
+    recipe = replace(refiner.RECIPE, steps=3, learning_rate=0.5)
+    assert asked == [
+        (("unet", Path("p"), tmp_path, 2), options),
+        (Path("p"), recipe, tmp_path, 2),
+    ]
 
 
 def test_the_prior_learns_to_copy_and_to_denoise(tmp_path):

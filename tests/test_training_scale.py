@@ -14,11 +14,12 @@ from accelerate.state import AcceleratorState
 from safetensors.torch import load_file, save_file
 
 import bokehlib
+from bokehlib import cli
 from bokehlib.bokehdiff import sdxl
 from bokehlib.bokehdiff.adapters import add_adapters, recipe_of, trained
 from bokehlib.bokehdiff.sdxl.published import PublishedPipeline
 from bokehlib.io import processes as sharing
-from bokehlib.io.errors import InputError, run_command
+from bokehlib.io.errors import InputError
 from bokehlib.optics import Lens
 from bokehlib.pisa import authors as layer
 from bokehlib.study import AS_PUBLISHED, FULL, LossWeights
@@ -72,8 +73,8 @@ def test_an_sdxl_base_is_trained_and_its_adapter_renders_under_the_same_semantic
 def test_the_command_line_names_the_profile(base, tmp_path, monkeypatch):
     asked = []
     monkeypatch.setattr(bokehdiff, "train", lambda *a, **options: asked.append((a[0], options)))
-    words = f"--recipe full --profile sdxl --base {base} --photos p --run {tmp_path}"
-    bokehdiff.main(words.split())
+    words = f"train full --profile sdxl --base {base} --photos p --run {tmp_path}"
+    assert cli.main(words.split()) == 0
     ((recipe, options),) = asked
     assert recipe == FULL
     assert (options["crop"], options["halo"]) == (512, 64)
@@ -83,13 +84,16 @@ def test_the_command_line_names_the_profile(base, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ("--profile tiny", "argument --profile: "),
-        ("--profile sdxl --base none", "SDXL base: found no folder and no hub copy none; accepted"),
-        ("--recipe as_published", "--profile: found mini with the semantics 'published'; accepted"),
+        ("mini --profile tiny", "argument --profile: "),
+        (
+            "mini --profile sdxl --base none",
+            "SDXL base: found no folder and no hub copy none; acce",
+        ),
+        ("as_published", "--profile: found mini with the semantics 'published'; accepted"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(words, message, capsys):
-    assert run_command(lambda: bokehdiff.main(f"--photos p --run r {words}".split())) == 2
+    assert cli.main(f"train {words} --photos p --run r".split()) == 2
     line = capsys.readouterr().err
     assert line.startswith(message)
     assert line.count("\n") == 1

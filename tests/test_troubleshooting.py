@@ -45,8 +45,6 @@ def folder(tmp_path, monkeypatch, loud):
     Path("zoe").mkdir()
     Path("zoe/config.json").write_text('{"model_type": "zoedepth"}')
     Path("zoe/model.safetensors").touch()
-    Path("stack-frames").mkdir()
-    Path("stack-frames/mine.jpg").touch()
     return tmp_path
 
 
@@ -69,7 +67,6 @@ FOUND = {  # how a quoted line begins -> what differs from the good command
     "--focal-length": LENS,
     "--depth-range": LENS | {"--focal-length": "50", "--sensor-width": "36"},
     "--out: found photo.png": {"--out": "photo.png"},
-    "--out: stack.webp": {"--focus": None, "--focus-stack": "3", "--out": "stack.webp"},
     "device": {"--device": "cuda"},
 }
 

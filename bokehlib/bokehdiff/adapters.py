@@ -1,9 +1,7 @@
 """What a recipe trains beside a frozen base, and the file that keeps it, at every scale.
 
 An adapter file holds the trained tensors as fp16 and, as metadata, the recipe itself. A smaller
-file does nearly as well:
-
-python -m bokehlib.bokehdiff.adapters results/runs/mini/adapter.safetensors --rank 8 --out FILE
+file does nearly as well: see `cut_file`.
 """
 
 from dataclasses import asdict, dataclass, replace
@@ -17,7 +15,7 @@ from bokehlib.bokehdiff.assembly import BEYOND_THE_PAPER
 from bokehlib.bokehdiff.config import Recipe, recipe_from
 from bokehlib.bokehdiff.pipeline import BokehPipeline
 from bokehlib.io import tensorfiles
-from bokehlib.io.errors import InputError, Parser, run_command
+from bokehlib.io.errors import InputError
 
 TAIL = ("mid_block", "conv_norm_out", "conv_out")  # "middle block and output layers"
 FINE = "down_blocks.0.attentions"  # what `unet_changes.add_latent_resolution_attention` adds
@@ -213,32 +211,18 @@ def _recipe(path: Path, metadata: dict[str, Any]) -> Recipe:
     return recipe_from(metadata["recipe"])
 
 
-# --- Command line ------------------------------------------------------------------------------
+def cut_file(source: Path, rank: int, out: Path) -> None:
+    """Write an adapter file with a lower rank; its recipe says what was trained.
 
-
-def command_line() -> Parser:
-    """The options of the command line."""
-    parser = Parser(prog="bokehlib.bokehdiff.adapters", allow_abbrev=False)
-    parser.add_argument("adapter", type=Path, metavar="FILE")
-    parser.add_argument("--rank", type=int, required=True, metavar="N")
-    parser.add_argument("--out", type=Path, required=True, metavar="FILE")
-    return parser
-
-
-def main(argv: list[str] | None = None) -> None:
-    """Command line: write an adapter file with a lower rank; its recipe says what was trained."""
-    given = command_line().parse_args(argv)
-    if not given.adapter.is_file():
-        raise InputError(f"found no file {given.adapter}; accepted: an adapter file")
-    tensors, metadata = tensorfiles.read(given.adapter)
-    highest = metadata.get("rank", _recipe(given.adapter, metadata).rank)
-    if not 1 <= given.rank <= highest:
-        raise InputError(f"--rank: found {given.rank}; accepted: 1 to {highest}")
+    Raises:
+        InputError: there is no such file, or its rank is lower.
+    """
+    if not source.is_file():
+        raise InputError(f"found no file {source}; accepted: an adapter file")
+    tensors, metadata = tensorfiles.read(source)
+    highest = metadata.get("rank", _recipe(source, metadata).rank)
+    if not 1 <= rank <= highest:
+        raise InputError(f"rank: found {rank}; accepted: 1 to {highest}")
     # `load_adapter` goes by the rank; the note is for people, as the recipe tells another one.
-    note = metadata.get("note", {}) | {"cut_to_rank": given.rank}
-    cut = {"rank": given.rank, "note": note}
-    tensorfiles.write(cut_rank(tensors, given.rank), given.out, metadata | cut)
-
-
-if __name__ == "__main__":
-    raise SystemExit(run_command(main))
+    note = metadata.get("note", {}) | {"cut_to_rank": rank}
+    tensorfiles.write(cut_rank(tensors, rank), out, metadata | {"rank": rank, "note": note})

@@ -1,4 +1,4 @@
-"""The command line: `python -m bokehlib render | methods | study | data`.
+"""The command line: `python -m bokehlib render | methods | study | data | train | score | ...`.
 
 Arguments and files are checked before torch is imported. Whatever a user can mend is one line on
 stderr and exit code 2; Ctrl-C is exit code 130.
@@ -12,10 +12,13 @@ import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from pkgutil import resolve_name
+from typing import Any
 
 from bokehlib import methods, study
 from bokehlib.cli import render as rendering
 from bokehlib.cli import render_options
+from bokehlib.cli import train as training
 from bokehlib.io.errors import InputError, Parser, number, run_command
 
 USAGE = {
@@ -23,6 +26,13 @@ USAGE = {
     "methods": "no arguments",
     "study": "[TABLE ...] [--smoke] [--fresh]",
     "data": "check PATH, build, disparity PATH",
+    "train": training.USAGE,
+    "score": "--method NAME --dataset NAME [--part exact|perturbed|disturbed] [--smoke] "
+    "[--results FOLDER]",
+}
+PARTS = ("exact", "perturbed", "disturbed")  # of a score file, as in `results.PARTS`
+COMMANDS = {  # optional: module with `add_options(parser)` and `run(arguments) -> int`, and help
+    "benchmark": ("bokehlib.extras.benchmark", "time and memory of attention and of all methods"),
 }
 
 
@@ -47,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 class _Parser(Parser):
-    accepted = ", ".join(USAGE)
+    accepted = ", ".join([*USAGE, *COMMANDS])
 
 
 def _parse(argv: list[str]) -> argparse.Namespace:
@@ -67,6 +77,39 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     reproduce.add_argument("--fresh", action="store_true", help="measure all again")
     reproduce.set_defaults(run=_study)
 
+    _add_training(commands)
+    actions = _add_data(commands)
+    for name, usage in USAGE.items():
+        commands.choices[name].accepted = usage
+    for name, (module, what) in COMMANDS.items():
+        optional = commands.add_parser(name, allow_abbrev=False, help=what)
+        if argv[:1] == [name]:
+            resolve_name(f"{module}:add_options")(optional)
+        optional.set_defaults(run=_optional, module=module)
+    command = commands.choices.get(argv[0], parser) if argv else parser
+    if argv[:1] == ["data"]:
+        command = actions.choices.get("".join(argv[1:2]), command)
+    arguments, unknown = parser.parse_known_args(_bind_values(argv, command))
+    if unknown:
+        command.error(f"found unknown {' '.join(unknown)}")
+    return arguments
+
+
+def _add_training(commands: Any) -> None:
+    train = commands.add_parser("train", allow_abbrev=False, help="a recipe or another network")
+    training.add_options(train)
+    train.set_defaults(run=_train)
+
+    score = commands.add_parser("score", allow_abbrev=False, help="one method on one data set")
+    score.add_argument("--method", required=True, metavar="NAME")
+    score.add_argument("--dataset", required=True, metavar="NAME", help="or folder:<path>")
+    score.add_argument("--part", choices=PARTS, default="exact", metavar="PART")
+    score.add_argument("--smoke", action="store_true", help="tiny")
+    score.add_argument("--results", default="", metavar="FOLDER", help="default: results")
+    score.set_defaults(run=_score)
+
+
+def _add_data(commands: Any) -> Any:
     sets = commands.add_parser("data", allow_abbrev=False, help="data sets that others hold")
     actions = sets.add_subparsers(metavar="ACTION", required=True, parser_class=_Parser)
     check = actions.add_parser("check", allow_abbrev=False, help="what a folder holds and lacks")
@@ -91,16 +134,7 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     depth.add_argument("--device", metavar="NAME", default="auto", help="auto, cpu or cuda")
     depth.set_defaults(run=_data_disparity)
     depth.accepted = "PATH [--depth-model ID|FOLDER] [--download] [--device auto|cpu|cuda]"
-
-    for name, parser_of_command in commands.choices.items():
-        parser_of_command.accepted = USAGE[name]
-    command = commands.choices.get(argv[0], parser) if argv else parser
-    if command is sets:
-        command = actions.choices.get(argv[1], sets) if argv[1:] else sets
-    arguments, unknown = parser.parse_known_args(_bind_values(argv, command))
-    if unknown:
-        command.error(f"found unknown {' '.join(unknown)}")
-    return arguments
+    return actions
 
 
 def _bind_values(argv: list[str], command: _Parser) -> list[str]:
@@ -162,6 +196,25 @@ def _study(arguments: argparse.Namespace) -> int:
 
     names = arguments.tables or list(study.ARTEFACTS)
     return runner.reproduce(names, smoke=arguments.smoke, fresh=arguments.fresh)
+
+
+def _train(arguments: argparse.Namespace) -> int:
+    return training.run(arguments)
+
+
+def _score(arguments: argparse.Namespace) -> int:
+    if missing := methods.lacks(arguments.method):
+        raise InputError(f"--method: found {arguments.method}, {missing}; accepted: what is ready")
+    from bokehlib.study import scoring
+
+    asked = (getattr(arguments, name) for name in ("method", "dataset", "part", "smoke", "results"))
+    scoring.score(*asked)
+    return 0
+
+
+def _optional(arguments: argparse.Namespace) -> int:
+    _quieten()
+    return resolve_name(f"{arguments.module}:run")(arguments)
 
 
 def _data_check(arguments: argparse.Namespace) -> int:

@@ -91,15 +91,14 @@ def _series(job: Job, load: Load) -> dict[str, Any]:
 
     settings: dict[str, Any] = {"method": job.method, "weights": methods.weights_hash(job.method)}
     settings |= {"seed": job.seed, "spread": job.spread, "bits": job.photo.bits}
-    name = animation.key(job.photo, job.depth.disparity, settings)
+    name = animation.key(job.photo, job.depth.disparity, job.frames, settings)
     rendered = animation.make(begin, job.frames, job.out, name, job.photo.bits, job.photo.icc)
-    folder, sheet = animation.places(job.out)
     return {
         "focus_disparity": [round(frame.focus, 6) for frame in job.frames],
         "aperture": [round(frame.aperture, 6) for frame in job.frames],
         "rendered": rendered,
-        "frames": str(folder),
-        "sheet": str(sheet),
+        "frames": str(animation.frames_folder(job.out, name)),
+        "sheet": str(animation.contact_sheet(job.out)),
         "seconds": round(sum(seconds), 3),
     }
 

@@ -158,7 +158,7 @@ def _check_outputs(arguments: argparse.Namespace, is_series: bool) -> Path:
     """The file to write; nothing that is read is ever among those that are written."""
     if is_series:
         out = animation.check_output(arguments.out)
-        written = {"--out": [out, animation.places(out)[1]]}
+        written = {"--out": [out, animation.contact_sheet(out)]}
     else:
         out = photos.check_output(arguments.out)
         written = {"--out": [out]}
@@ -167,7 +167,6 @@ def _check_outputs(arguments: argparse.Namespace, is_series: bool) -> Path:
         if place.absolute() in [file.absolute() for file in written["--out"]]:
             raise InputError(f"--save-disparity: found {place}, as in --out; accepted: another")
         written["--save-disparity"] = [place]
-    frames = animation.places(out)[0] if is_series else None
     for option, files in written.items():
         for argument, file in (("IMAGE", arguments.image), ("--disparity", arguments.disparity)):
             if file is None:
@@ -178,11 +177,6 @@ def _check_outputs(arguments: argparse.Namespace, is_series: bool) -> Path:
                         f"{option}: found {place}, the same file as {argument} {file}; "
                         "accepted: another file"
                     )
-            if frames and _same_file(frames, Path(file).parent):
-                raise InputError(
-                    f"{option}: found {argument} {file} in {frames}, where the pictures of the "
-                    "series go; accepted: another name"
-                )
     return out
 
 

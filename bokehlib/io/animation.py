@@ -1,9 +1,9 @@
 """A series of pictures of one photo: focal stacks and aperture sweeps, whole or resumed. No torch.
 
-Every picture is written whole into `<name>-frames` and named after its place; a file there says
-which photo, map and settings they belong to, so that a run that was killed goes on where it
-stopped and one with other settings begins anew. From the pictures an animation (WebP or GIF,
-there and back) and a contact sheet are made.
+Every picture is written whole into the folder `<name>-frames-<key>` and named after its place. The
+key is a hash of photo, map and settings: a run that was killed skips the pictures that exist, and
+one with other settings has another folder. From the pictures an animation (WebP or GIF, there and
+back) and a contact sheet are made.
 """
 
 import hashlib
@@ -28,7 +28,6 @@ MOST = 999  # pictures of a series
 LONGEST = 1024  # px, longer side of the animation
 THUMBNAIL = 384  # px, longer side on the contact sheet
 PERIOD = 150  # ms that a picture is shown
-_INDEX = "series.json"
 _LABEL = 18  # px below a thumbnail
 _GAP = 8
 _PAPER, _INK = (255, 255, 255), (40, 40, 40)
@@ -43,7 +42,7 @@ class Frame:
 
     @property
     def label(self) -> str:
-        """What stands below it on the contact sheet."""
+        """Its caption on the contact sheet."""
         return f"focus {self.focus:.3f}  aperture {self.aperture:.4g}"
 
 
@@ -60,36 +59,40 @@ def aperture_sweep(focus: float, aperture: float, count: int) -> list[Frame]:
     return [Frame(focus, float(opening)) for opening in np.linspace(0, aperture, count)]
 
 
-def places(out: Path) -> tuple[Path, Path]:
-    """Folder of the pictures and file of the contact sheet beside the animation `out`."""
-    return out.with_name(f"{out.stem}-frames"), out.with_name(f"{out.stem}-sheet.png")
+def frames_folder(out: Path, name: str) -> Path:
+    """Folder of the pictures beside the animation `out`; `name` is their `key`."""
+    return out.with_name(f"{out.stem}-frames-{name}")
+
+
+def contact_sheet(out: Path) -> Path:
+    """File of the contact sheet beside the animation `out`."""
+    return out.with_name(f"{out.stem}-sheet.png")
 
 
 def check_output(out: str | Path, argument: str = "--out") -> Path:
     """Make sure, before any work, that a series can be written.
 
     Raises:
-        InputError: Not a place for a WebP or GIF, or its folder of pictures holds something else.
+        InputError: Not a place for a WebP or GIF.
     """
     path = images.check_output(out, argument, ANIMATIONS)
-    folder, sheet = places(path)
-    images.check_output(sheet, argument)
-    foreign = folder.exists() and not (folder / _INDEX).is_file()
-    if foreign and (not folder.is_dir() or any(folder.iterdir())):
-        raise InputError(
-            f"{argument}: {out}: found {folder} with other files in it; "
-            "accepted: another name, as the pictures of the series go there"
-        )
+    images.check_output(contact_sheet(path), argument)
     return path
 
 
-def key(photo: photos.Photograph, disparity: np.ndarray, settings: dict[str, Any]) -> str:
-    """Stands for photo, map and settings: pictures with the same key are the same."""
-    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
+def key(
+    photo: photos.Photograph,
+    disparity: np.ndarray,
+    frames: Sequence[Frame],
+    settings: dict[str, Any],
+) -> str:
+    """A short hash of all that decides the pictures of a series."""
+    lenses = [(frame.focus, frame.aperture) for frame in frames]
+    digest = hashlib.sha256(json.dumps([lenses, settings], sort_keys=True).encode())
     for part in (photo.image.astype(np.float32), disparity.astype(np.float32)):
         digest.update(str(part.shape).encode() + np.ascontiguousarray(part).tobytes())
     digest.update(photo.icc or b"")
-    return digest.hexdigest()[:16]
+    return digest.hexdigest()[:8]
 
 
 def make(
@@ -107,23 +110,29 @@ def make(
             only if a picture is missing.
         frames: The series.
         out: The animation, as `check_output` gave it.
-        name: `key` of all that decides the pictures but their frames.
+        name: `key` of the pictures.
         bits: A channel of the pictures: 8, or more for 16.
         icc: Profile to embed; a GIF holds none and is brought to sRGB.
 
     Returns:
-        How many pictures were rendered; the others stood already.
+        How many pictures were rendered; the others existed already.
 
     Raises:
         InputError: A place cannot take a file.
     """
-    folder, sheet = places(out)
-    files = _begin(folder, frames, name)
+    folder = frames_folder(out, name)
+    try:
+        folder.mkdir(exist_ok=True)
+        for left_over in folder.glob(f"{images.TEMPORARY}*"):  # by a run that was killed
+            left_over.unlink()
+    except OSError as error:
+        raise InputError(f"--out: {folder}: found {error}; accepted: a writable folder") from error
+    files = [folder / f"{number:03d}.png" for number in range(len(frames))]
     missing = [number for number, file in enumerate(files) if not file.exists()]
     if missing:
         _fill(load(), frames, files, missing, lambda p, i: photos.write(p, i, bits, icc))
     _animate(files, out, icc)
-    _contact_sheet(files, frames, sheet, icc)
+    _contact_sheet(files, frames, contact_sheet(out), icc)
     return len(missing)
 
 
@@ -141,35 +150,6 @@ def _fill(
         place = f"[{number + 1}/{len(files)}]"
         print(f"{place} {frames[number].label} ({left})", file=sys.stderr, flush=True)
         write(files[number], render(frames[number]))
-
-
-def _begin(folder: Path, frames: Sequence[Frame], name: str) -> list[Path]:
-    """The files of the pictures, in a folder that holds none of another series."""
-    index = folder / _INDEX
-    names = [f"{number:03d}.png" for number in range(len(frames))]
-    lenses = [{"focus_disparity": frame.focus, "aperture": frame.aperture} for frame in frames]
-    entries = [{"file": file, **lens} for file, lens in zip(names, lenses, strict=True)]
-    wanted = {"key": name, "frames": entries}
-    try:
-        folder.mkdir(exist_ok=True)
-        for left_over in folder.glob(f"{images.TEMPORARY}*"):  # by a run that was killed
-            left_over.unlink()
-        if (found := _index(index)) != wanted:
-            for entry in (found or {}).get("frames", []):
-                (folder / Path(str(entry["file"])).name).unlink(missing_ok=True)
-            with images.replacing(index) as temporary:
-                temporary.write_text(json.dumps(wanted, indent=1) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"--out: {folder}: found {error}; accepted: a writable folder") from error
-    return [folder / file for file in names]
-
-
-def _index(path: Path) -> dict[str, Any] | None:
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        return found if {"key", "frames"} <= set(found) else None
-    except (OSError, ValueError, TypeError):
-        return None
 
 
 # --- Animation and contact sheet -------------------------------------------------------------

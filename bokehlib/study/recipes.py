@@ -58,6 +58,7 @@ MINI = replace(
     batch_size=32,
     steps=4_000,
 )
+BASELINE = replace(MINI, refined=False)  # a baseline renders from the disparity as it is
 
 BEYOND = {  # what the paper does not have, each against "mini_paper": the rows of Table 2c
     "mini_rank8": replace(MINI_PAPER, rank=8),

@@ -11,7 +11,7 @@ import json
 import logging
 import sys
 import time
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,7 +19,7 @@ from typing import Any
 
 from bokehlib import data, methods, study
 from bokehlib.io.errors import InputError
-from bokehlib.study import pictures, qualitative
+from bokehlib.study import pictures
 from bokehlib.study.results import (
     PARTS,
     RESULTS,
@@ -58,17 +58,6 @@ def _place(notebook: str, root: Path, parameters: dict[str, Any]) -> Path:
     source = (NOTEBOOKS / f"{notebook}.ipynb").read_text(encoding="utf-8")
     key = hashlib.sha256((source + json.dumps(parameters, sort_keys=True)).encode())
     return root / "runs" / notebook / f"{key.hexdigest()[:16]}.ipynb"
-
-
-def standing(notebook: str, root: Path = RESULTS) -> dict[Path, dict[str, Any]]:
-    """The kept runs of a notebook as it is now, and the parameters of each."""
-    found = {}
-    for path in sorted((root / "runs" / notebook).glob("*.ipynb")):
-        if _stands(path):
-            metadata = json.loads(path.read_text(encoding="utf-8"))["metadata"]["papermill"]
-            if _place(notebook, root, parameters := metadata["parameters"]) == path:
-                found[path] = parameters
-    return found
 
 
 def run(notebook: str, root: Path = RESULTS, fresh: bool = False, **parameters: Any) -> Path:
@@ -156,14 +145,12 @@ class Step:
         return " ".join([self.notebook, *map(str, self.parameters.values())])
 
 
-def _ready(method: str, coming: Collection[str]) -> str:
-    """The hash of the method's weights, of which none is known where they are still to come.
+def _ready(method: str) -> str:
+    """The hash of the method's weights.
 
     Raises:
         InputError: the method lacks something.
     """
-    if method in coming:
-        return "to be trained"
     if missing := methods.lacks(method):
         raise InputError(f"{method}: {missing}")
     return methods.weights_hash(method)
@@ -181,17 +168,15 @@ def _here(dataset: str) -> str:
     return found
 
 
-def _score_steps(
-    need: study.Scores, smoke: bool, coming: Collection[str], fresh: bool, root: Path
-) -> list[Step]:
+def _score_steps(need: study.Scores, smoke: bool, fresh: bool, root: Path) -> list[Step]:
     """The runs that bring a score file up to date: exact first, wrong disparities after it.
 
     Raises:
         InputError: the method lacks something, or the data set is not here.
     """
-    if need.optional and need.method not in coming and methods.lacks(need.method):
+    if need.optional and methods.lacks(need.method):
         return []
-    hashes = _ready(need.method, coming), _here(need.dataset)
+    hashes = _ready(need.method), _here(need.dataset)
     steps = []
     for part in PARTS if need.perturbed else PARTS[:1]:
         what = (need.dataset, need.method, part)
@@ -204,31 +189,27 @@ def _score_steps(
     return steps
 
 
-def _probe_steps(
-    probe: str, method: str, smoke: bool, coming: Collection[str], fresh: bool, root: Path
-) -> list[Step]:
-    if method not in (*study.EMBEDDED, *coming) and methods.lacks(method):
+def _probe_steps(probe: str, method: str, smoke: bool, fresh: bool, root: Path) -> list[Step]:
+    if method not in study.EMBEDDED and methods.lacks(method):
         return []
     what = (probe, method, "exact")
     dataset = study.PROBES[probe].dataset
-    hashes = _ready(method, coming), _here(dataset) if dataset else ""
+    hashes = _ready(method), _here(dataset) if dataset else ""
     if scores_stand(*what, *hashes, probe_parameters(probe, method, smoke), root) and not fresh:
         return []
     seconds = read_stamp(*what, root).get("wall_seconds")
     return [Step(study.PROBES[probe].worker, {"method": method}, seconds)]
 
 
-def _picture_steps(figure: str, coming: Collection[str], fresh: bool, root: Path) -> list[Step]:
+def _picture_steps(figure: str, fresh: bool, root: Path) -> list[Step]:
     if missing := pictures.lacks(figure):
         raise InputError(f"{figure}: {missing}")
-    stand = not {*coming}.intersection(qualitative.methods_of(figure)) and pictures.stands(
-        figure, root
-    )
-    return [Step("32_pictures", {"figure": figure})] if fresh or not stand else []
+    stale = fresh or not pictures.stands(figure, root)
+    return [Step("32_pictures", {"figure": figure})] if stale else []
 
 
 def plan(
-    names: Iterable[str], smoke: bool, fresh: bool, root: Path, coming: Collection[str] = ()
+    names: Iterable[str], smoke: bool, fresh: bool, root: Path
 ) -> tuple[list[Step], list[str]]:
     """What has to run for the named tables and figures, in order, and what is left out and why.
 
@@ -237,7 +218,6 @@ def plan(
         smoke: tiny inputs.
         fresh: all, as if nothing stood.
         root: folder of results.
-        coming: methods whose weights are trained first, so that nothing made with others stands.
 
     Raises:
         InputError: unknown table or figure.
@@ -248,11 +228,11 @@ def plan(
         if name not in study.ARTEFACTS:
             raise InputError(f"TABLE: found {name!r}; accepted: {', '.join(study.ARTEFACTS)}")
         artefact = study.ARTEFACTS[name]
-        needs = [partial(_score_steps, need, smoke, coming) for need in artefact.scores]
+        needs = [partial(_score_steps, need, smoke) for need in artefact.scores]
         for probe, names_of in artefact.probes.items():
-            needs += [partial(_probe_steps, probe, method, smoke, coming) for method in names_of]
+            needs += [partial(_probe_steps, probe, method, smoke) for method in names_of]
         if artefact.pictures:
-            needs.append(partial(_picture_steps, artefact.pictures, coming))
+            needs.append(partial(_picture_steps, artefact.pictures))
         for steps_of in needs:
             try:
                 steps += [step for step in steps_of(fresh, root) if step not in steps]

@@ -1,7 +1,7 @@
 """Scores of one method on one data set, over as many GPUs as there are: notebooks 30, 31 and 35.
 
-python -m bokehlib.study.scoring --method scatter --dataset synbokeh-mini
-accelerate launch -m bokehlib.study.scoring --method bokehdiff-sdxl --dataset blb_level5
+python -m bokehlib score --method scatter --dataset synbokeh-mini
+accelerate launch -m bokehlib score --method bokehdiff-sdxl --dataset blb_level5
 """
 
 import math
@@ -14,9 +14,8 @@ from typing import Any
 
 from bokehlib import data, methods, study
 from bokehlib.io import processes
-from bokehlib.io.errors import InputError, Parser, run_command
+from bokehlib.io.errors import InputError
 from bokehlib.study.results import (
-    PARTS,
     read_stamp,
     resolve,
     score_parameters,
@@ -142,26 +141,3 @@ def _at_wrong_disparities(measured: Callable[..., list], samples, asked, smoke: 
 def _say(line: str) -> None:
     if processes.is_main():
         print(line, flush=True)
-
-
-def command_line() -> Parser:
-    """The options of the command line."""
-    parser = Parser(prog="bokehlib.study.scoring", allow_abbrev=False)
-    parser.add_argument("--method", required=True, metavar="NAME")
-    parser.add_argument("--dataset", required=True, metavar="NAME", help="or folder:<path>")
-    parser.add_argument("--part", choices=PARTS, default="exact", help="of the disparity's errors")
-    parser.add_argument("--smoke", action="store_true", help="tiny")
-    parser.add_argument("--results", default="", metavar="FOLDER", help="default: results")
-    return parser
-
-
-def main(argv: list[str] | None = None) -> None:
-    """Command line."""
-    given = command_line().parse_args(argv)
-    if missing := methods.lacks(given.method):
-        raise InputError(f"--method: found {given.method}, {missing}; accepted: what is ready")
-    score(given.method, given.dataset, given.part, given.smoke, given.results)
-
-
-if __name__ == "__main__":
-    raise SystemExit(run_command(main))

@@ -1,11 +1,9 @@
 """Training a rival on the pairs, with the losses and for the steps of the embedded default.
 
-accelerate launch -m bokehlib.training.baselines deeplens-retrained --photos FOLDER --run RUN
+accelerate launch -m bokehlib train deeplens-retrained --photos FOLDER --run FOLDER
 """
 
-import argparse
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from pkgutil import resolve_name
 
@@ -15,22 +13,12 @@ from accelerate.utils import set_seed
 from bokehlib.baselines import trained
 from bokehlib.bokehdiff.config import Recipe
 from bokehlib.io import processes
-from bokehlib.io.errors import Parser, run_command
 from bokehlib.io.pretrained import lpips_network
 from bokehlib.methods import METHODS
-from bokehlib.study import MINI
 from bokehlib.synthesis import Batch
 from bokehlib.training import loop
-from bokehlib.training.bokehdiff import add_run_options, asked_for, pairs_from, schedule_of
+from bokehlib.training.bokehdiff import pairs_from, schedule_of
 from bokehlib.training.losses import BokehLoss
-
-RECIPE = replace(MINI, refined=False)  # a rival renders from the disparity as it is
-
-
-def trainable() -> list[str]:
-    """The methods that can be trained here."""
-    own = trained.weight_file
-    return [name for name, m in METHODS.items() if m.weights == (own(name),) and m.loader]
 
 
 def maker(name: str) -> trained.Maker:
@@ -44,7 +32,7 @@ def train(
     slice_steps: int | None = None,
     *,
     photos: Path | None = None,
-    recipe: Recipe = RECIPE,
+    recipe: Recipe,
     paper_width: bool = False,
     batch: Callable[[int], Batch] | None = None,
     perceptual: torch.nn.Module | None = None,
@@ -52,7 +40,7 @@ def train(
     """Train a rival's network, in a resumable slice; in bfloat16 on a GPU.
 
     Args:
-        name: one of `trainable`.
+        name: one of `methods.TRAINABLE_BASELINES`.
         run_dir: checkpoints, loss curve and `<name>.safetensors`; a run there is gone on with.
         slice_steps: at most so many steps in this call; None = to the end.
         photos: folder of training photographs; needed unless `batch` is given.
@@ -94,39 +82,3 @@ def train(
     if processes.is_main():
         trained.save(averaged, run_dir / trained.weight_file(name), name, paper_width, note)
     return averaged
-
-
-# --- Command line -----------------------------------------------------------------------------
-
-
-def _rival(name: str) -> str:
-    known = trainable()
-    if name not in known:
-        raise argparse.ArgumentTypeError(f"found {name!r}; accepted: {', '.join(known)}")
-    return name
-
-
-def command_line() -> argparse.ArgumentParser:
-    """The options of the command line."""
-    parser = Parser(prog="bokehlib.training.baselines", allow_abbrev=False)
-    parser.add_argument("method", type=_rival, metavar="METHOD")
-    add_run_options(parser, "the default's")
-    parser.add_argument("--paper-width", action="store_true", help="the published width")
-    return parser
-
-
-def main(argv: list[str] | None = None) -> None:
-    """Command line: one slice of one rival."""
-    given = command_line().parse_args(argv)
-    train(
-        given.method,
-        given.run,
-        given.slice_steps,
-        photos=given.photos,
-        recipe=asked_for(given, RECIPE),
-        paper_width=given.paper_width,
-    )
-
-
-if __name__ == "__main__":
-    raise SystemExit(run_command(main))

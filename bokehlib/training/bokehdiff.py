@@ -1,10 +1,9 @@
 """Training BokehDiff on synthetic pairs (Sec. 3.3, 3.4, 4.1).
 
-accelerate launch -m bokehlib.training.bokehdiff --recipe mini --photos FOLDER --run RUN
-accelerate launch -m bokehlib.training.bokehdiff --recipe full --profile sdxl --photos FOLDER ...
+accelerate launch -m bokehlib train mini --photos FOLDER --run results/runs/mini
+accelerate launch -m bokehlib train full --profile sdxl --photos FOLDER --run RUN
 """
 
-import argparse
 import functools
 from collections.abc import Callable
 from dataclasses import replace
@@ -15,15 +14,15 @@ import torch
 from accelerate.utils import set_seed
 
 from bokehlib.bokehdiff import adapters, mini, refiner
+from bokehlib.bokehdiff.config import Recipe
 from bokehlib.bokehdiff.inference import compile_networks
 from bokehlib.bokehdiff.pipeline import BokehPipeline
 from bokehlib.data.datasets import training_photos
 from bokehlib.data.perturb import random_disturbance
 from bokehlib.io import processes
-from bokehlib.io.errors import InputError, Parser, run_command
+from bokehlib.io.errors import InputError
 from bokehlib.io.pretrained import lpips_network
 from bokehlib.io.weightfiles import need_weights
-from bokehlib.study import RECIPES, TRAINABLE, Recipe
 from bokehlib.synthesis import Batch, Synthesiser, training_cutouts
 from bokehlib.training import discriminator, loop
 from bokehlib.training.losses import BokehLoss, discrimination
@@ -291,85 +290,3 @@ def smoke_run(recipe: Recipe, run_dir: Path, profile: str = "mini") -> dict[str,
     batch = pair_stream(recipe, photos, None, "cpu", crop=32, halo=16)
     pipeline, judge = _profile(profile).tiny(recipe), discriminator.tiny(recipe.seed)
     return train(recipe, run_dir, pipeline=pipeline, batch=batch, halo=16, judge=judge)
-
-
-# --- Command line -----------------------------------------------------------------------------
-
-
-def _whole_number(least: int) -> Callable[[str], int]:
-    """A whole number from `least` to what random numbers can be seeded with."""
-
-    def number(text: str) -> int:
-        if not (text.isascii() and text.isdigit() and least <= int(text) < 2**32):
-            accepted = f"a whole number, {least} to {2**32 - 1}"
-            raise argparse.ArgumentTypeError(f"found {text!r}; accepted: {accepted}")
-        return int(text)
-
-    return number
-
-
-def _recipe(name: str) -> Recipe:
-    if name not in TRAINABLE:
-        accepted = f"{', '.join(sorted(RECIPES))}, or one of study.TRAININGS"
-        raise argparse.ArgumentTypeError(f"found {name!r}; accepted: {accepted}")
-    return TRAINABLE[name]
-
-
-def add_run_options(parser: argparse.ArgumentParser, whose: str) -> None:
-    """The options that every training on pairs has.
-
-    Args:
-        parser: gets them.
-        whose: steps, batch size and seed hold where none is given, e.g. "the recipe's".
-    """
-    folder: dict[str, Any] = {"type": Path, "metavar": "FOLDER"}
-    parser.add_argument("--photos", required=True, **folder, help="of training photographs")
-    parser.add_argument("--run", required=True, **folder, help="of this run, new or to go on with")
-    for name, least in (("steps", 1), ("batch-size", 1), ("seed", 0)):
-        parser.add_argument(
-            f"--{name}", type=_whole_number(least), metavar="N", help=f"instead of {whose}"
-        )
-    parser.add_argument(
-        "--slice-steps", type=_whole_number(1), metavar="N", help="at most so many in this call"
-    )
-
-
-def asked_for(given: argparse.Namespace, recipe: Recipe) -> Recipe:
-    """The recipe with what the options of `add_run_options` put in its place.
-
-    Raises:
-        InputError: the run folder is a file.
-    """
-    if given.run.exists() and not given.run.is_dir():
-        raise InputError(f"--run: found {given.run}, not a folder; accepted: a folder")
-    instead = {name: getattr(given, name) for name in ("steps", "batch_size", "seed")}
-    return replace(recipe, **{k: v for k, v in instead.items() if v is not None})
-
-
-def command_line() -> argparse.ArgumentParser:
-    """The options of the command line."""
-    parser = Parser(prog="bokehlib.training.bokehdiff", allow_abbrev=False)
-    add_run_options(parser, "the recipe's")
-    parser.add_argument("--recipe", type=_recipe, default="mini", metavar="NAME")
-    parser.add_argument("--profile", choices=PROFILES, default="mini", help="the base's scale")
-    parser.add_argument("--base", default="", metavar="FILE", help="default: the profile's own")
-    parser.add_argument("--compile", action="store_true", help="slow to start, faster steps")
-    return parser
-
-
-def main(argv: list[str] | None = None) -> None:
-    """Command line: one slice of one recipe."""
-    given = command_line().parse_args(argv)
-    at_scale(
-        asked_for(given, given.recipe),
-        given.profile,
-        given.run,
-        given.slice_steps,
-        photos=given.photos,
-        base=given.base,
-        compiled=given.compile,
-    )
-
-
-if __name__ == "__main__":
-    raise SystemExit(run_command(main))

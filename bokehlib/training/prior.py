@@ -1,13 +1,12 @@
 """The embedded prior: an autoencoder and a latent diffusion U-Net, trained from photographs.
 
-    python -m bokehlib.training.prior autoencoder --photos FOLDER --run results/runs/autoencoder
-    python -m bokehlib.training.prior unet --photos FOLDER --run results/runs/prior
+    python -m bokehlib train prior-autoencoder --photos FOLDER --run results/runs/autoencoder
+    python -m bokehlib train prior-unet --photos FOLDER --run results/runs/prior
 
 It plays the part that SDXL plays in the paper (Sec. 3.1): pretrained on images alone, it has never
 seen a pair, a disparity or a lens.
 """
 
-import argparse
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -22,7 +21,6 @@ from bokehlib.bokehdiff.config import Latent
 from bokehlib.bokehdiff.inference import compile_networks
 from bokehlib.bokehdiff.pipeline import BokehPipeline
 from bokehlib.data.datasets import training_photos
-from bokehlib.io.errors import Parser, run_command
 from bokehlib.pisa.processor import install
 from bokehlib.synthesis import crops
 from bokehlib.training import loop
@@ -191,48 +189,51 @@ def make_base(
     mini.save_base(pipeline, run_dir / mini.BASE, note)
 
 
-# --- Command line -----------------------------------------------------------------------------
+def from_photos(
+    stage: str,
+    photos: Path,
+    run_dir: Path,
+    slice_steps: int | None = None,
+    *,
+    autoencoder: Path | None = None,
+    steps: int = 10_000,
+    batch_size: int = 48,
+    learning_rate: float = 5e-4,
+    factor: int = 4,
+    channels: int = 8,
+    fine: bool = False,
+    compiled: bool = False,
+) -> None:
+    """Train one stage of the prior on crops of photographs, in a resumable slice.
 
+    Args:
+        stage: "autoencoder" or "unet"; the second starts from what the first left.
+        photos: folder of training photographs.
+        run_dir: checkpoints, loss curve and what was made.
+        slice_steps: at most so many steps in this call; None = to the end.
+        autoencoder: run folder of the first stage, for the second.
+        steps: of the whole training.
+        batch_size: crops a step.
+        learning_rate: the highest of the schedule.
+        factor: pixels a side of a latent.
+        channels: of a latent.
+        fine: attention at one latent a token, too.
+        compiled: compile the networks: slow to start, faster steps.
 
-def command_line() -> argparse.ArgumentParser:
-    """The options of the command line."""
-    parser = Parser(prog="bokehlib.training.prior", allow_abbrev=False)
-    parser.add_argument("stage", choices=("autoencoder", "unet"))
-    parser.add_argument("--photos", type=Path, required=True)
-    parser.add_argument("--run", type=Path, required=True)
-    parser.add_argument("--autoencoder", type=Path, help="run folder of the first stage")
-    parser.add_argument("--steps", type=int, default=10_000)
-    parser.add_argument("--slice-steps", type=int)
-    parser.add_argument("--batch-size", type=int, default=48)
-    parser.add_argument("--learning-rate", type=float, default=5e-4)
-    parser.add_argument(
-        "--factor", type=int, choices=(2, 4, 8, 16), default=4, help="pixels a side of a latent"
-    )
-    parser.add_argument("--channels", type=int, default=8, help="of a latent")
-    parser.add_argument("--fine", action="store_true", help="attention at one latent a token, too")
-    parser.add_argument("--compile", action="store_true")
-    return parser
-
-
-def main(argv: list[str] | None = None) -> None:
-    """Command line of one stage; the second starts from what the first left in its run folder."""
-    given = command_line().parse_args(argv)
-
+    Raises:
+        InputError: the photographs are unfit.
+    """
     device = loop.device()
     torch.manual_seed(0)
-    pipeline = mini.build(fine=given.fine, latent=Latent(given.factor, given.channels))
-    images = draw_crops(given.photos, given.batch_size, device)
-    schedule = schedule_of(given.steps, device, given.learning_rate)
+    pipeline = mini.build(fine=fine, latent=Latent(factor, channels))
+    images = draw_crops(photos, batch_size, device)
+    schedule = schedule_of(steps, device, learning_rate)
     pipeline.to(device)
-    if given.compile:
+    if compiled:
         compile_networks(pipeline)
-    stage = (pipeline, images, schedule, given.run)
-    if given.stage == "autoencoder":
-        make_autoencoder(*stage, given.slice_steps)
+    if stage == "autoencoder":
+        make_autoencoder(pipeline, images, schedule, run_dir, slice_steps)
     else:
-        note = {"data": given.photos.name, "seed": 0, "steps": given.steps, "stage": given.stage}
-        make_base(*stage, given.autoencoder, note, given.slice_steps)
-
-
-if __name__ == "__main__":
-    raise SystemExit(run_command(main))
+        assert autoencoder is not None
+        note = {"data": photos.name, "seed": 0, "steps": steps, "stage": stage}
+        make_base(pipeline, images, schedule, run_dir, autoencoder, note, slice_steps)

@@ -1,9 +1,8 @@
 """Training the refiner of disparity on scenes drawn as BokehDiff's, their foregrounds in relief.
 
-python -m bokehlib.training.refiner --photos FOLDER --run results/runs/refiner
+python -m bokehlib train refiner --photos FOLDER --run results/runs/refiner
 """
 
-import argparse
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +14,6 @@ from bokehlib.bokehdiff.config import FULL, Recipe
 from bokehlib.data.datasets import training_photos
 from bokehlib.data.perturb import random_disturbance
 from bokehlib.io import tensorfiles
-from bokehlib.io.errors import Parser, run_command
 from bokehlib.synthesis import (
     RELIEF_FAMILIES,
     Synthesiser,
@@ -25,14 +23,7 @@ from bokehlib.synthesis import (
     training_cutouts,
 )
 from bokehlib.training import loop
-from bokehlib.training.bokehdiff import (
-    CROP,
-    HALO,
-    add_run_options,
-    asked_for,
-    in_blocks,
-    schedule_of,
-)
+from bokehlib.training.bokehdiff import CROP, HALO, in_blocks, schedule_of
 
 RECIPE = replace(FULL, learning_rate=1e-3, batch_size=32, steps=14_000)
 LARGEST = 6.0  # px by which outlines are wrong
@@ -145,24 +136,15 @@ def choice_loss(weights: torch.Tensor, wrong: torch.Tensor, truth: torch.Tensor)
     return -(fit + FLOOR).log().mean()
 
 
-def command_line() -> argparse.ArgumentParser:
-    """The options of the command line."""
-    parser = Parser(prog="bokehlib.training.refiner", allow_abbrev=False)
-    add_run_options(parser, "14000, 32 and 0")
-    parser.add_argument("--learning-rate", type=float, default=RECIPE.learning_rate)
-    return parser
+def from_photos(
+    photos: Path, recipe: Recipe, run_dir: Path, slice_steps: int | None = None
+) -> dict[str, torch.Tensor]:
+    """`train` on `scenes_from` photographs, with the steps, rates and seed of a recipe.
 
-
-def main(argv: list[str] | None = None) -> None:
-    """Command line: one slice."""
-    given = command_line().parse_args(argv)
-    recipe = asked_for(given, replace(RECIPE, learning_rate=given.learning_rate))
+    Raises:
+        InputError: the photographs are unfit.
+    """
     recipe = replace(recipe, warmup_steps=recipe.steps // 20)
     device = loop.device()
-    scenes = scenes_from(given.photos, recipe, device)
-    schedule = schedule_of(recipe, device)
-    train(scenes, schedule, given.run, given.slice_steps, recipe.seed)
-
-
-if __name__ == "__main__":
-    raise SystemExit(run_command(main))
+    scenes = scenes_from(photos, recipe, device)
+    return train(scenes, schedule_of(recipe, device), run_dir, slice_steps, recipe.seed)

@@ -1,6 +1,7 @@
-"""A training step at the paper's scale: SDXL's size with random weights, in the paper's recipe.
+"""A training step of the paper's recipe at SDXL's size.
 
-LPIPS's VGG16 and the discriminator's ConvNeXt-T are random too: time and memory do not mind.
+All weights are random, LPIPS's VGG16 and the discriminator's ConvNeXt-T included: that changes
+neither time nor memory.
 """
 
 import tempfile
@@ -13,9 +14,9 @@ from typing import Any
 
 import torch
 
-from bokehlib.benchmark.timing import GIB, Row, synchronize
 from bokehlib.bokehdiff import sdxl
 from bokehlib.data import demo_photos
+from bokehlib.extras.benchmark.timing import GIB, Row, synchronize
 from bokehlib.study import FULL
 from bokehlib.synthesis import Batch
 from bokehlib.training import bokehdiff, discriminator, profiles
@@ -26,7 +27,7 @@ SMOKE_CROP, SMOKE_HALO = 64, 16
 
 
 def rows(device: str, smoke: bool, note: dict[str, Any]) -> Iterator[Row]:
-    """The mean step, and what of it goes into waiting for its pairs.
+    """The mean step, and the share of it that waits for pairs.
 
     Args:
         device: "cuda" or "cpu".
@@ -37,8 +38,9 @@ def rows(device: str, smoke: bool, note: dict[str, Any]) -> Iterator[Row]:
     crop, halo = (SMOKE_CROP, SMOKE_HALO) if smoke else (profile.crop, profile.halo)
     warm_up, counted = SMOKE_STEPS if smoke else (WARM_UP, COUNTED)
     recipe = replace(FULL, steps=warm_up + counted)
-    stream = bokehdiff.pair_stream(recipe, _photos(), None, device, crop, halo)
-    clock = _Clock(stream, warm_up)
+    shown = (demo_photos.motorcycle(), demo_photos.evening_glow_made())
+    photos = [(255 * photo.tensors()[0][0]).round().to(torch.uint8) for photo in shown]
+    clock = Clock(bokehdiff.pair_stream(recipe, photos, None, device, crop, halo), warm_up)
     with torch.device(device):
         pipeline = sdxl.tiny(recipe) if smoke else sdxl.build(recipe)
     for part in (pipeline.unet, pipeline.vae):
@@ -53,15 +55,17 @@ def rows(device: str, smoke: bool, note: dict[str, Any]) -> Iterator[Row]:
     yield Row(f"training-sdxl-{crop}", "", None, None, "both", clock.milliseconds, clock.peak)
 
 
-class _Clock:
+class Clock:
     """Gives pairs, and keeps the time from one step's pairs to the next's."""
 
     def __init__(self, stream, warm_up: int):
+        """Take the pairs by step; the first `warm_up` steps do not count."""
         self.stream, self.warm_up = stream, warm_up
         self.began: list[float] = []
         self.waited = 0.0
 
     def __call__(self, step: int) -> Batch:
+        """The pairs of a step."""
         synchronize()
         if step == self.warm_up and torch.cuda.is_available():
             torch.cuda.reset_peak_memory_stats()
@@ -74,27 +78,19 @@ class _Clock:
         return pairs
 
     def stop(self) -> None:
-        """After the last step; writing its checkpoint belongs to no step."""
-        gpu = torch.cuda.is_available()
-        steps = len(self.began) - 1  # the last one's end is not known
+        """Set `milliseconds` of a step, `waiting` (its share) and `peak` (GiB, None on a CPU)."""
+        steps = len(self.began) - 1  # the end of the last one is unknown
         seconds = (self.began[-1] - self.began[0]) / steps
         self.milliseconds = 1e3 * seconds
         self.waiting = self.waited / len(self.began) / seconds
+        gpu = torch.cuda.is_available()
         self.peak = torch.cuda.max_memory_allocated() / GIB if gpu else None
-
-
-def _photos() -> list[torch.Tensor]:
-    """The study's own photographs, uint8 (3, H, W)."""
-    return [
-        (255 * photo().tensors()[0][0]).round().to(torch.uint8)
-        for photo in (demo_photos.motorcycle, demo_photos.evening_glow_made)
-    ]
 
 
 def _random_lpips() -> torch.nn.Module:
     import lpips
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # it asks torchvision in an old way
+        warnings.simplefilter("ignore")  # it calls torchvision in a deprecated way
         network = lpips.LPIPS(net="vgg", pnet_rand=True, verbose=False)
     return network.requires_grad_(False).eval()

@@ -1,8 +1,8 @@
 """All methods in one run on one machine: the duration of one picture, at two sizes."""
 
 import statistics
-import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import torch
@@ -11,16 +11,15 @@ from torch import Tensor
 
 import bokehlib
 from bokehlib import methods
-from bokehlib.benchmark.timing import Row, synchronize
 from bokehlib.data import demo_photos
+from bokehlib.extras.benchmark.timing import Row, wall_seconds
 from bokehlib.optics import Lens, circle_of_confusion
 
 SIZES = {"384x256": (256, 384), "1536x1024": (1024, 1536)}  # height, width
 SMOKE = {"48x32": (32, 48)}
-MEAN_RADIUS = 15.0  # px, over the photograph at a width of `WIDE`; in proportion at others
-WIDE = 1536
-SECONDS, FEWEST, MOST = 4.0, 3, 7  # of repeats: as many as fit, within these
-WORST = "scatter"  # whose worst case is measured too
+MEAN_RADIUS, WIDE = 15.0, 1536  # px over a photograph of that width; in proportion at others
+SECONDS, FEWEST, MOST = 4.0, 3, 7  # as many repeats as fit into the seconds, within these
+WORST = "scatter"  # timed with the largest disc everywhere, too
 NOT_TIMED = ("input",)
 
 
@@ -43,7 +42,7 @@ def worst(disparity: Tensor, lens: Lens) -> Tensor:
 
 @torch.inference_mode()
 def rows(device: str, smoke: bool, note: dict[str, Any]) -> Iterator[Row]:
-    """A row a method that is ready, size and device, and `WORST` with the largest disc everywhere.
+    """One row per method that is ready and size; see `timing`.
 
     Args:
         device: "cuda" or "cpu".
@@ -58,24 +57,16 @@ def rows(device: str, smoke: bool, note: dict[str, Any]) -> Iterator[Row]:
             radius = circle_of_confusion(disparity, lens)
             note.setdefault("mean_radius", {})[label] = round(float(radius.mean()), 3)
             note.setdefault("largest_radius", {})[label] = round(float(radius.amax()), 3)
-            took = _median(render, image, disparity, lens)
+            took = median(partial(render, image, disparity, lens))
             yield Row(f"{name}-{label}-{device}", milliseconds=took)
             if name == WORST:
-                took = _median(render, image, worst(disparity, lens), lens)
+                took = median(partial(render, image, worst(disparity, lens), lens))
                 yield Row(f"{name}-worst-{label}-{device}", milliseconds=took)
 
 
-def _median(render: Callable[..., Tensor], *given: Any) -> float:
+def median(render: Callable[[], Any]) -> float:
     """Median wall time of a picture after a first one, in milliseconds."""
-    _timed(render, given)
-    first = _timed(render, given)
+    wall_seconds(render)
+    first = wall_seconds(render)
     count = min(MOST, max(FEWEST, int(SECONDS / first)))
-    return 1e3 * statistics.median([first, *(_timed(render, given) for _ in range(count - 1))])
-
-
-def _timed(render: Callable[..., Tensor], given: tuple[Any, ...]) -> float:
-    synchronize()
-    start = time.perf_counter()
-    render(*given)
-    synchronize()
-    return time.perf_counter() - start
+    return 1e3 * statistics.median([first, *(wall_seconds(render) for _ in range(count - 1))])

@@ -1,4 +1,4 @@
-"""Clocks for CUDA and CPU, and what a measured row holds."""
+"""Clocks for CUDA and CPU, and the fields of a measured row."""
 
 import statistics
 import time
@@ -16,19 +16,14 @@ Work = Callable[[], Any]
 class Row:
     """A measurement, with the columns of `tables.SPEED_COLUMNS`.
 
-    Attributes:
-        what: see `tables`.
-        tokens: "64x64", or "".
-        heads: of the attention.
-        radius: largest circle of confusion in tokens, rounded up.
-        direction: "forward", or "both" for forward and backward.
-        milliseconds: median of one call.
-        peak_gib: most memory the device held during a call, inputs included.
-        ratio_to_plain: milliseconds over those of plain attention or of the plain model.
+    `radius` is the largest circle of confusion in tokens, rounded up; `direction` is "forward", or
+    "both" for forward and backward; `milliseconds` is the median of one call; `peak_gib` is the
+    most memory the device held during a call, inputs included; `ratio_to_plain` compares the
+    milliseconds with those of plain attention or of the plain model.
     """
 
     what: str
-    tokens: str = ""
+    tokens: str = ""  # such as "64x64"
     heads: int | None = None
     radius: int | None = None
     direction: str = "forward"
@@ -40,7 +35,7 @@ class Row:
 def captured(work: Work, times: int = 1) -> Work:
     """The same work as one CUDA graph that does it `times` over; on a CPU the plain repetition.
 
-    So the time of the device is measured, not that of starting its kernels from Python.
+    A graph measures the time of the device, not that of launching its kernels from Python.
     """
     if not torch.cuda.is_available():
         return lambda: [work() for _ in range(times)]
@@ -66,9 +61,7 @@ def milliseconds(work: Work, repeats: int = 15, warm_up: int = 3) -> float:
 
 def _device_time(work: Work) -> float:
     if not torch.cuda.is_available():
-        began = time.perf_counter()
-        work()
-        return 1e3 * (time.perf_counter() - began)
+        return 1e3 * wall_seconds(work)
     start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
     start.record()
     work()
@@ -77,15 +70,13 @@ def _device_time(work: Work) -> float:
     return start.elapsed_time(end)
 
 
-def wall_milliseconds(work: Work, repeats: int = 50) -> float:
-    """Mean wall time of a call in a row of calls that nobody waits for."""
-    work()
+def wall_seconds(work: Work) -> float:
+    """Wall time of one call until the device is done."""
     synchronize()
     start = time.perf_counter()
-    for _ in range(repeats):
-        work()
+    work()
     synchronize()
-    return 1e3 * (time.perf_counter() - start) / repeats
+    return time.perf_counter() - start
 
 
 def peak_gib(work: Work) -> float | None:
