@@ -108,7 +108,7 @@ def test_a_file_that_is_no_grey_pfm_is_named(tmp_path, blob, found):
         ("relative", [[2.0, math.inf]], "1 NaN or infinite"),
         ("inverse", [[-0.1, 2.0]], "values from -0.1 to 2"),
         ("inverse", [[0.0, 0.0]], "values from 0 to 0"),
-        ("depth", [[0.0, 2.0]], "values from 0 to 2"),
+        ("depth", [[0.0, 2.0]], "1 pixels of 0"),
         ("depth", [[math.nan, 2.0]], "1 NaN"),
         ("depth", [[math.inf, math.inf]], "values from inf to inf"),
     ],

@@ -8,9 +8,8 @@ import pandas as pd
 import pytest
 
 from bokehlib import data
-from bokehlib.evaluation import aperture_search
 from bokehlib.io.errors import InputError
-from bokehlib.study import results, runner, tables
+from bokehlib.study import results, runner, scoring, tables
 
 GROUPS = ["ebb_val294", "ebb_val294-original-borrowed", "ebb_val294-original"]
 
@@ -77,9 +76,9 @@ def test_a_set_that_was_not_measured_is_one_sentence_and_not_run_rows(tmp_path):
 
 
 def borrow(root, monkeypatch, weights="w", found="d"):
-    monkeypatch.setattr(aperture_search, "data_hash", lambda name: found)
+    monkeypatch.setattr(scoring.data, "data_hash", lambda name: found)
     asked = results.score_parameters(GROUPS[1], "scatter", "exact", False)
-    return aperture_search.choose(None, [], asked, weights, "cpu", root)
+    return scoring.choose(None, [], asked, weights, "cpu", root)
 
 
 def test_the_borrowed_aperture_is_that_of_the_aligned_set(tmp_path, monkeypatch):

@@ -118,7 +118,7 @@ def test_the_search_for_an_aperture_measures_its_own_part_and_knows_all(monkeypa
         seen.append([*items])
         return [work(item) for item in items]
 
-    monkeypatch.setattr(aperture_search.sharing, "spread", spread)
+    monkeypatch.setattr(aperture_search.processes, "spread", spread)
     curve = aperture_search._Curve(None, [], None)
     monkeypatch.setattr(curve, "_measured", lambda n, apertures: {(k, n): k * n for k in apertures})
     curve.measure(range(3), [1.0, 2.0])

@@ -73,6 +73,10 @@ def _one(arguments: argparse.Namespace, load: Load) -> dict[str, Any]:
         report["focus_range"] = [round(reach, 6) for reach in job.spread]
     if job.clipped:
         report["clipped_pixels"] = job.clipped
+    if job.depth.filled:
+        report["filled_pixels"] = job.depth.filled
+    if job.orientation:
+        report["disparity_orientation"] = job.orientation
     return report
 
 

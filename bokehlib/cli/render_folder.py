@@ -1,20 +1,21 @@
 """The command `render` on a folder: the same options for every photo in it."""
 
 import argparse
-import glob
 from pathlib import Path
 
 from bokehlib.io import photos as photofiles
 from bokehlib.io.errors import InputError
 
 PHOTOS = (*photofiles.SUFFIXES, ".heic", ".heif")
+ENDINGS = ("_d", "_depth", "_disp", "_disparity")  # of a map's name beside its photo's
 
 
 def of_folder(arguments: argparse.Namespace) -> list[argparse.Namespace]:
     """The arguments of every photo in the folder IMAGE, sorted by name.
 
     Pictures go to the folder --out under the photos' names, as PNG, those of OpenEXR as such. Of
-    --disparity the file of a photo's name is taken, whatever its ending.
+    --disparity the file of a photo's name is taken, also with one of `ENDINGS`; such a file beside
+    its photo is no photo.
 
     Raises:
         InputError: No photos, names that clash, maps that are missing, options for one photo.
@@ -27,7 +28,9 @@ def of_folder(arguments: argparse.Namespace) -> list[argparse.Namespace]:
     }
     if given := [option for option, value in alone.items() if value]:
         raise InputError(f"{given[0]}: found with the folder {folder}; accepted: with one photo")
-    photos = sorted(p for p in folder.iterdir() if p.suffix.lower() in PHOTOS and p.is_file())
+    pictures = sorted(p for p in folder.iterdir() if p.suffix.lower() in PHOTOS and p.is_file())
+    stems = {picture.stem for picture in pictures}
+    photos = [p for p in pictures if not any(f"{s}{e}" == p.stem for s in stems for e in ENDINGS)]
     if not photos:
         raise InputError(f"IMAGE: found no photo in {folder}; accepted: {', '.join(PHOTOS)}")
     if out.is_file() or (out.exists() and out.samefile(folder)):
@@ -54,12 +57,15 @@ def of_folder(arguments: argparse.Namespace) -> list[argparse.Namespace]:
 
 
 def _map_in(folder: Path, photo: Path) -> str:
-    """The map of a photo: the one file of its name."""
-    found = sorted(folder.glob(f"{glob.escape(photo.stem)}.*")) if folder.is_dir() else []
+    """The map of a photo: the one other file of its name, or the photo's own file."""
+    stems = (photo.stem, *(photo.stem + ending for ending in ENDINGS))
+    files = folder.iterdir() if folder.is_dir() else ()
+    named = sorted(file for file in files if file.stem in stems and file.is_file())
+    found = [file for file in named if not file.samefile(photo)] or named
     if len(found) != 1:
         said = f"{len(found)} files" if folder.is_dir() else "no folder"
         raise InputError(
             f"--disparity: found {said} for {photo.name} in {folder}; accepted: a folder with one "
-            "of the name of each photo"
+            "map of each photo's name"
         )
     return str(found[0])

@@ -15,13 +15,15 @@ from bokehlib import methods, study
 from bokehlib.io import animation, disparity_maps, estimate, images, photographic, photos
 from bokehlib.io.disparity_maps import DepthMap
 from bokehlib.io.errors import InputError, number
+from bokehlib.io.map_repair import oriented
 
 DEFAULT_METHOD = "layered"  # no method that runs everywhere is better on real photographs
 LARGEST_SEED = 2**63 - 1
 LINEAR = ("scatter",)  # twice the light in gives twice the light out, so highlights may pass 1
 
 USAGE = (
-    "IMAGE --out FILE (--disparity FILE [--disparity-kind KIND] | --estimate-disparity "
+    "IMAGE --out FILE (--disparity FILE [--disparity-kind KIND] [--fill-holes] | "
+    "--estimate-disparity "
     "[--depth-model ID|FOLDER] [--download]) "
     "(--focus X,Y | --focus-disparity F | --focus-stack N) [--focus-range R|LOW,HIGH] "
     "(--aperture K | --f-number N|exif [--focal-length MM] [--sensor-width MM] "
@@ -43,6 +45,9 @@ def add_options(render: argparse.ArgumentParser) -> None:
     depth.add_argument("--estimate-disparity", action="store_true", help="by a depth network")
     option(
         "--disparity-kind", "KIND", f"of its values: {', '.join(disparity_maps.KINDS)}", default=""
+    )
+    render.add_argument(
+        "--fill-holes", action="store_true", help="unknown pixels get the farthest value around"
     )
     option("--depth-model", "ID", f"or a folder; {estimate.MODEL} by default", default="")
     render.add_argument("--download", action="store_true", help="fetch it if it is not here")
@@ -77,6 +82,7 @@ class Job:
     device: str
     out: Path
     is_series: bool
+    orientation: str  # of the map, of `map_repair.oriented`; "" where the photo was not turned
     clipped: int = 0  # pixels whose light above white the method cannot take
 
 
@@ -94,7 +100,7 @@ def check(arguments: argparse.Namespace) -> Job:
     _check_depth_options(arguments)
     count, is_series = _count(arguments)
     out = _check_outputs(arguments, is_series)
-    photo, depth = _read(arguments)
+    photo, depth, orientation = _read(arguments)
     height, width = photo.image.shape[:2]
     if depth is None:
         _focus(arguments, None, height, width)
@@ -118,7 +124,7 @@ def check(arguments: argparse.Namespace) -> Job:
         frames = [animation.Frame(focus, opening(focus))]
     shown, clipped = _exposed(photo, arguments.method)
     names = arguments.method, seed, arguments.device
-    return Job(shown, depth, frames, spread, *names, out, is_series, clipped)
+    return Job(shown, depth, frames, spread, *names, out, is_series, orientation, clipped)
 
 
 def _check_depth_options(arguments: argparse.Namespace) -> None:
@@ -128,10 +134,11 @@ def _check_depth_options(arguments: argparse.Namespace) -> None:
         raise InputError(f"--disparity-kind: found {kind!r}; accepted: {accepted}")
     given = {"--depth-model": arguments.depth_model, "--download": arguments.download}
     if arguments.estimate_disparity:
-        if kind:
+        if kind or arguments.fill_holes:
+            option = "--disparity-kind" if kind else "--fill-holes"
             raise InputError(
-                "--disparity-kind: found with --estimate-disparity; accepted: with --disparity, "
-                "as a network says itself what it gives"
+                f"{option}: found with --estimate-disparity; accepted: with --disparity, as a "
+                "network says itself what it gives and knows every pixel"
             )
         estimate.check(arguments.depth_model or estimate.MODEL, arguments.download)
     elif any(given.values()):
@@ -203,19 +210,20 @@ def _check_method(name: str) -> None:
 # --- Photo and map ---------------------------------------------------------------------------
 
 
-def _read(arguments: argparse.Namespace) -> tuple[photos.Photograph, DepthMap | None]:
-    """The photo, and its map unless that has to be estimated."""
+def _read(arguments: argparse.Namespace) -> tuple[photos.Photograph, DepthMap | None, str]:
+    """The photo, its map unless that has to be estimated, and how the map was oriented."""
     photo = photos.read(arguments.image)
     if arguments.estimate_disparity:
-        return photo, None
-    path, kind = arguments.disparity, arguments.disparity_kind
+        return photo, None, ""
+    path, kind, fill = arguments.disparity, arguments.disparity_kind, arguments.fill_holes
+    turn = photo.turn
     if _same_file(Path(arguments.image), Path(path)):
-        image, depth = disparity_maps.of_photo(path, photo.image, kind=kind)
-        photo = replace(photo, image=image)
+        image, depth = disparity_maps.of_photo(path, photo.image, kind=kind, fill=fill)
+        photo, turn = replace(photo, image=image), 1  # the file itself says how its map lies
     else:
-        depth = disparity_maps.read(path, kind=kind)
-    height, width = photo.image.shape[:2]
-    return photo, replace(depth, disparity=images.match_size(depth.disparity, height, width))
+        depth = disparity_maps.read(path, kind=kind, fill=fill)
+    disparity, orientation = oriented(depth.disparity, photo.image, turn)
+    return photo, replace(depth, disparity=disparity), orientation
 
 
 def _exposed(photo: photos.Photograph, method: str) -> tuple[photos.Photograph, int]:

@@ -5,6 +5,7 @@ Images are float32 (H, W, 3), sRGB-encoded, in [0, 1]; disparity is float32 (H, 
 """
 
 import os
+import zipfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,11 +25,18 @@ FORMATS: dict[str, dict[str, Any]] = {  # suffix -> how Pillow writes it
     ".tif": {"format": "TIFF", "compression": "tiff_deflate"},
     ".tiff": {"format": "TIFF", "compression": "tiff_deflate"},
 }
+ROUNDED = 0.03  # of the aspect ratio, by which a map may differ from its photo
 TEMPORARY = ".bokehlib-"  # how the name of a file begins that is being written
 
 _PICTURE = "an opaque PNG, JPEG, WebP, TIFF or HEIC picture"
-_MAP = "an 8- or 16-bit grey PNG, a grey JPEG or a .npy array of (H, W), in [0, 1], 1 = nearest"
-_BROKEN = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)
+_MAP = (
+    "an 8- or 16-bit grey PNG, a grey JPEG, a 32-bit float TIFF, or a .npy or .npz array of "
+    "(H, W), in [0, 1], 1 = nearest"
+)
+_BROKEN = (
+    *(OSError, SyntaxError, ValueError, EOFError),
+    *(zipfile.BadZipFile, Image.DecompressionBombError),
+)
 _GREY_TOLERANCE = 4  # of 255: what JPEG does to the channels of a grey picture
 
 
@@ -71,10 +79,10 @@ def to_array(picture: Image.Image, path: str | Path, argument: str, accepted: st
 def read_disparity(
     path: str | Path, argument: str = "--disparity", accepted: str = _MAP
 ) -> np.ndarray:
-    """Read a disparity map from a grey picture or an array; `depthmaps.read` takes more.
+    """Read a disparity map from a grey picture or an array; `disparity_maps.read` takes more.
 
     Args:
-        path: 8- or 16-bit grey PNG, grey JPEG (their full scale is 1), or .npy of values in [0, 1].
+        path: As for `read_levels`.
         argument: What an error calls the file.
         accepted: What an error says would do.
 
@@ -85,13 +93,33 @@ def read_disparity(
         InputError: Missing, unreadable, truncated, coloured, or with values that are NaN, infinite
             or outside [0, 1].
     """
-    if Path(path).suffix.lower() == ".npy":
-        return _in_range(read_array(path, argument, accepted), path, argument, accepted)
+    return _in_range(read_levels(path, argument, accepted), path, argument, accepted)
+
+
+def read_levels(path: str | Path, argument: str, accepted: str) -> np.ndarray:
+    """The values of a one-channel picture or array, in any range, NaN included.
+
+    Args:
+        path: 8- or 16-bit grey PNG or grey JPEG (full scale becomes 1), a 32-bit float TIFF, a .npy
+            file or a .npz file with one array.
+        argument: What an error calls the file.
+        accepted: What an error says would do.
+
+    Returns:
+        (H, W) float32.
+
+    Raises:
+        InputError: Missing, unreadable, truncated or coloured.
+    """
+    if Path(path).suffix.lower() in (".npy", ".npz"):
+        return read_array(path, argument, accepted)
     picture = open_picture(path, argument, accepted)
     if picture.mode.startswith("I;16"):
         return np.asarray(picture, dtype=np.float32) / 65535
-    if picture.mode in ("I", "F"):
-        raise InputError(_complain(argument, path, "32 bits a pixel", accepted))
+    if picture.mode == "F":
+        return np.array(picture, dtype=np.float32)
+    if picture.mode == "I":
+        raise InputError(_complain(argument, path, "32-bit whole numbers", accepted))
     channels = np.asarray(picture.convert("RGB"), dtype=np.int16)
     spread = int(np.ptp(channels, axis=-1).max())
     if spread > _GREY_TOLERANCE:
@@ -126,17 +154,17 @@ def match_size(
         (height, width) float32 in [0, 1].
 
     Raises:
-        InputError: The aspect ratio is neither within 1 % of the image's nor that of a size one
-            pixel away.
+        InputError: The aspect ratio is neither within 3 % of the image's (networks round sizes to
+            multiples of 14 or 32) nor that of a size one pixel away.
     """
     h, w = disparity.shape
     if (h, w) == (height, width):
         return disparity
     off_w, off_h = abs(w - h * width / height), abs(h - w * height / width)
-    if off_w > max(1.0, 0.01 * w) and off_h > max(1.0, 0.01 * h):
+    if off_w > max(1.0, ROUNDED * w) and off_h > max(1.0, ROUNDED * h):
         raise InputError(
             f"{argument}: found {w}x{h} pixels for an image of {width}x{height}; "
-            f"accepted: any size of the image's aspect ratio"
+            f"accepted: any size within {ROUNDED:.0%} of the image's aspect ratio"
         )
     smooth = Image.fromarray(disparity).resize((width, height), Image.Resampling.BILINEAR)
     return np.clip(np.asarray(smooth), 0, 1)
@@ -230,23 +258,34 @@ def open_picture(path: str | Path, argument: str, accepted: str) -> Image.Image:
 
 
 def read_array(path: str | Path, argument: str, accepted: str) -> np.ndarray:
-    """The numbers of a .npy file as (H, W) float32, whatever their range.
+    """The numbers of a .npy file, or of the one array of a .npz file, as (H, W) float32.
+
+    Axes of length 1 around the map are dropped: (1, H, W) and (H, W, 1) are (H, W).
 
     Raises:
-        InputError: Missing, truncated, not numbers or not of two dimensions.
+        InputError: Missing, truncated, not numbers, several arrays or not one map.
     """
     check_file(path, argument, accepted)
     try:
         array = np.load(path, allow_pickle=False)
+        if isinstance(array, np.lib.npyio.NpzFile):
+            with array as archive:
+                if len(archive.files) != 1:
+                    found = f"{len(archive.files)} arrays: {', '.join(archive.files)}"[:200]
+                    raise InputError(_complain(argument, path, found, ".npz with one array"))
+                array = archive[archive.files[0]]
+    except InputError:
+        raise
     except _BROKEN as error:
-        found = f"a broken or truncated .npy file ({error})"
+        found = f"a broken or truncated {Path(path).suffix} file ({error})"
         raise InputError(_complain(argument, path, found, accepted)) from error
     if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiub":
-        found = f"{getattr(array, 'dtype', 'an archive')} values"
+        found = f"{getattr(array, 'dtype', 'no')} values"
         raise InputError(_complain(argument, path, found, accepted))
-    if array.ndim != 2 or array.size == 0:
+    flat = array.reshape([n for n in array.shape if n != 1]) if array.ndim > 2 else array
+    if flat.ndim != 2 or flat.size == 0:
         raise InputError(_complain(argument, path, f"shape {array.shape}", accepted))
-    return array.astype(np.float32)
+    return flat.astype(np.float32)
 
 
 def check_file(path: str | Path, argument: str, accepted: str) -> None:

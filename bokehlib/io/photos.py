@@ -12,10 +12,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageCms, ImageOps
+from PIL import Image, ImageCms
 
 from bokehlib.io import exr, images
 from bokehlib.io.errors import InputError
+from bokehlib.io.map_repair import upright
 from bokehlib.io.photographic import Camera
 
 GAMMA = 2.2  # linear light is image ** GAMMA
@@ -36,12 +37,14 @@ class Photograph:
         bits: a channel in the file: 8, 16 or 32.
         icc: profile of its colours, None for sRGB or unknown ones.
         camera: focal length and f-number from EXIF.
+        turn: orientation by EXIF, 1 to 8, by which the stored picture was turned.
     """
 
     image: np.ndarray
     bits: int = 8
     icc: bytes | None = None
     camera: Camera = field(default_factory=Camera)
+    turn: int = 1
 
 
 def read(path: str | Path, argument: str = "IMAGE") -> Photograph:
@@ -59,15 +62,16 @@ def read(path: str | Path, argument: str = "IMAGE") -> Photograph:
     if Path(path).suffix.lower() == ".exr":
         return Photograph(_read_exr(path, argument), bits=32)
     picture = images.open_picture(path, argument, ACCEPTED)
-    camera = _camera(picture)
+    camera, turn = _camera(picture), _turn(path)
     icc = picture.info.get("icc_profile") or None
     if picture.mode == "CMYK":
-        return Photograph(_from_cmyk(picture, icc), camera=camera)
+        return Photograph(_from_cmyk(picture, icc), camera=camera, turn=turn)
     icc = icc if icc and icc[16:20] == b"RGB " else None  # one of grey fits no colours
     if not picture.mode.startswith("I;16") and _stored_deep(path):
-        return Photograph(_read_deep(path, argument), 16, icc, camera)
+        return Photograph(_read_deep(path, argument), 16, icc, camera, turn)
     bits = 16 if picture.mode.startswith("I;16") else 8
-    return Photograph(images.to_array(picture, path, argument, ACCEPTED), bits, icc, camera)
+    image = images.to_array(picture, path, argument, ACCEPTED)
+    return Photograph(image, bits, icc, camera, turn)
 
 
 def write(
@@ -147,16 +151,19 @@ def _read_deep(path: str | Path, argument: str) -> np.ndarray:
         raise InputError(f"{argument}: {path}: found no 16-bit colours; accepted: {ACCEPTED}")
     if levels.shape[2] == 4 and (levels[..., 3] != 65535).any():
         raise InputError(f"{argument}: {path}: found transparent pixels; accepted: {ACCEPTED}")
-    with Image.open(path) as stored:
-        turn = stored.getexif().get(_ORIENTATION, 1)
-    planes = [_upright(levels[..., channel], turn) for channel in (2, 1, 0)]  # from BGR
+    turn = _turn(path)
+    planes = [upright(levels[..., channel], turn) for channel in (2, 1, 0)]  # from BGR
     return np.stack(planes, axis=-1) / np.float32(65535)
 
 
-def _upright(plane: np.ndarray, turn: int) -> np.ndarray:
-    picture = Image.fromarray(plane.astype(np.float32))
-    picture.getexif()[_ORIENTATION] = turn
-    return np.asarray(ImageOps.exif_transpose(picture))
+def _turn(path: str | Path) -> int:
+    """The orientation that a file's EXIF says, 1 where it says nothing or nonsense."""
+    try:
+        with Image.open(path) as stored:
+            turn = stored.getexif().get(_ORIENTATION, 1)
+    except (OSError, SyntaxError, ValueError, TypeError):
+        return 1
+    return turn if turn in range(1, 9) else 1
 
 
 def _from_cmyk(picture: Image.Image, icc: bytes | None) -> np.ndarray:
