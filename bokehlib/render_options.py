@@ -17,6 +17,7 @@ from bokehlib.errors import InputError, number
 
 DEFAULT_METHOD = "bokehdiff-mini"
 LARGEST_SEED = 2**63 - 1
+WIDEST = {"bokehlib.mini:load": 288}  # px of radius by loader: a quarter of `mini.TILE`
 LINEAR = ("scatter",)  # twice the light in gives twice the light out, so highlights may pass 1
 
 USAGE = (
@@ -113,6 +114,9 @@ def check(arguments: argparse.Namespace) -> Job:
         frames = series.aperture_sweep(focus, opening(focus), count)
     else:
         frames = [series.Frame(focus, opening(focus))]
+    option = "--f-number" if aperture is None else "--aperture"
+    most = WIDEST.get(study.METHODS[arguments.method].loader, math.inf)
+    series.check_blur(option, frames, depth.disparity, spread, most)
     shown, clipped = _exposed(photo, arguments.method)
     names = arguments.method, seed, arguments.device
     return Job(shown, depth, frames, spread, *names, out, is_series, clipped)

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from bokehlib import images, lenses, methods, photofiles, series, sharing
+from bokehlib import images, lenses, methods, photofiles, progress, series, sharing
 from bokehlib.errors import InputError
 from bokehlib.render_folder import of_folder
 from bokehlib.render_options import Job, check
@@ -64,7 +64,8 @@ def _one(arguments: argparse.Namespace, load: Load) -> dict[str, Any]:
     if job.is_series:
         report |= _series(job, load)
     else:
-        picture, seconds = _renderer(job, load)(first)
+        with progress.elapsed(f"rendering {Path(arguments.image).name} with {job.method}"):
+            picture, seconds = _renderer(job, load)(first)
         photofiles.write(job.out, picture, job.photo.bits, job.photo.icc)
         report |= {"focus_disparity": round(first.focus, 6), "aperture": first.aperture}
         report["seconds"] = round(seconds, 3)

@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from bokehlib import progress
+
 Grid = tuple[int, int]
 
 FINE = 3  # cells of the occluder look-up along one side of a token
@@ -350,13 +352,15 @@ def count(scene: PaperScene | ThinLensScene, far: Tensor, extent: int) -> Tensor
     side = 2 * extent + 1
     counts = torch.zeros((*far.shape, side, side), dtype=torch.uint8, device=far.device)
     start, rays = 0, CHUNK.get(far.device.type, CHUNK["cpu"])
-    while start < len(extents):
-        # Sources come with the widest first, so those in focus cost almost nothing.
-        local = extents[start]
-        stop = start + max(1, rays // ((2 * local + 1) ** 2 * scene.rays_per_pair))
-        chunk, window = order[start:stop], slice(extent - local, extent + local + 1)
-        counts.flatten(0, 1)[:, window, window][chunk] = scene.seen(
-            chunk, far.flatten()[chunk], local
-        )
-        start = stop
+    with progress.bar(None, "visibility", len(extents), "token") as shown:
+        while start < len(extents):
+            # Sources come with the widest first, so those in focus cost almost nothing.
+            local = extents[start]
+            stop = start + max(1, rays // ((2 * local + 1) ** 2 * scene.rays_per_pair))
+            chunk, window = order[start:stop], slice(extent - local, extent + local + 1)
+            counts.flatten(0, 1)[:, window, window][chunk] = scene.seen(
+                chunk, far.flatten()[chunk], local
+            )
+            shown.update(len(chunk))
+            start = stop
     return counts
