@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -108,6 +109,13 @@ BAD = {  # what is given -> words that the line must have: the argument, the fin
     "minus infinite": (_arguments(aperture="-inf"), "--aperture", "-inf", "finite"),
     "NaN aperture": (_arguments(aperture="nan"), "--aperture", "nan", "finite"),
     "aperture in words": (_arguments(aperture="wide"), "--aperture", "wide", "number"),
+    "blur beyond the photo": (
+        _arguments(aperture="600"), "--aperture", "an aperture of 600", "30 px, its longer side",
+    ),
+    "lens beyond the photo": (
+        _lens(f_number="0.5", focal_length="500"),
+        "--f-number", "an aperture of", "30 px, its longer side",
+    ),
     "unknown method": (_arguments(method="magic"), "--method", "magic", "scatter"),
     "method to come": (_arguments(method="deeplens"), "--method", "not part of this", "scatter"),
     "seed of a half": (_arguments(seed="0.5"), "--seed", "0.5", "whole number"),
@@ -261,7 +269,11 @@ def test_a_process_refuses_bad_input_with_exit_code_2(folder):
 
 
 @pytest.mark.parametrize(
-    "case", ["other aspect", "unknown method", "focus below it", "unknown training"]
+    "case",
+    [
+        *("other aspect", "unknown method", "focus below it"),
+        *("unknown training", "blur beyond the photo"),
+    ],
 )
 def test_arguments_and_files_are_checked_before_torch_is_imported(folder, case):
     program = (
@@ -319,6 +331,34 @@ def test_focus_is_x_then_y_and_the_same_as_its_disparity(folder):
     corner = images.read_image("corner.png")
     assert np.array_equal(corner, images.read_image("given.png"))
     assert not np.array_equal(corner, images.read_image("elsewhere.png"))
+
+
+def test_the_largest_aperture_is_that_which_the_refusal_names(folder, capsys):
+    assert cli.main(_arguments(aperture="600")) == 2
+    named = float(re.search(r"accepted: up to ([\d.]+)", capsys.readouterr().err)[1])
+    reach = abs(images.read_disparity("map.png") - images.read_disparity("map.png")[3, 7]).max()
+    assert named * reach == pytest.approx(WIDTH, rel=1e-3)
+    assert cli.main(_arguments(aperture=str(named))) == 0
+    assert cli.main(_arguments(aperture=str(named + 0.02))) == 2
+
+
+def test_what_a_focus_range_keeps_sharp_is_not_counted(folder):
+    whole = {"aperture": "600", "focus": None, "focus_disparity": "0.5"}
+    assert cli.main(_arguments(**whole, focus_range="0,1")) == 0
+    assert cli.main(_arguments(**whole, focus_range="0.2,1")) == 2
+
+
+def test_a_network_that_follows_rays_takes_a_smaller_blur(folder, capsys):
+    from bokehlib.bokehdiff import mini
+    from bokehlib.cli import render_options
+
+    assert render_options.WIDEST["bokehlib.bokehdiff.mini:load"] == mini.TILE // 4
+    images.write_image("wide.png", np.zeros((2, 600, 3)))
+    np.save("step.npy", np.linspace(0, 1, 1200).reshape(2, 600))
+    given = {"IMAGE": "wide.png", "disparity": "step.npy", "focus": None, "focus_disparity": "0"}
+    assert cli.main(_arguments(**given, aperture="300", method="bokehdiff-mini")) == 2
+    assert "up to 288 at focus 0" in capsys.readouterr().err
+    assert cli.main(_arguments(**given, aperture="300")) == 0
 
 
 def test_a_map_of_another_size_is_resized(folder):

@@ -64,6 +64,7 @@ FOUND = {  # how a quoted line begins -> what differs from the good command
     "--estimate-disparity: found zoe": ESTIMATED | {"--depth-model": "zoe"},
     "--focus: found 5000,10": {"--focus": "5000,10"},
     "--focus-range": {"--focus": None, "--focus-disparity": "0.5", "--focus-range": "0.6,0.7"},
+    "--aperture": {"--aperture": "600"},
     "--focal-length": LENS,
     "--depth-range": LENS | {"--focal-length": "50", "--sensor-width": "36"},
     "--out: found photo.png": {"--out": "photo.png"},

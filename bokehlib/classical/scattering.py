@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from bokehlib.io import progress
 from bokehlib.optics import HAS_TRITON, Lens, circle_of_confusion
 
 STRIPS = 16  # fixed, so that the order of summation does not depend on the number of threads
@@ -105,7 +106,8 @@ def _spread(light: np.ndarray, radius: np.ndarray, threads: int | None) -> np.nd
         return first, sums
 
     with ThreadPoolExecutor(threads or os.cpu_count()) as pool:
-        for first, sums in pool.map(strip, starts):
+        strips = pool.map(strip, starts)
+        for first, sums in progress.bar(strips, "blur", len(starts), "strip"):
             total[first : first + len(sums)] += sums
     np.maximum(total, 0, out=total)  # a difference of sums may be a rounding below it
     weight = total[..., 4:]

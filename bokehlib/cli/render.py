@@ -13,7 +13,7 @@ import numpy as np
 from bokehlib import methods
 from bokehlib.cli.render_folder import of_folder
 from bokehlib.cli.render_options import Job, check
-from bokehlib.io import animation, images, photographic, photos, processes
+from bokehlib.io import animation, images, photographic, photos, processes, progress
 from bokehlib.io.errors import InputError
 
 Load = Callable[..., Callable[..., Any]]  # `methods.load`
@@ -65,7 +65,8 @@ def _one(arguments: argparse.Namespace, load: Load) -> dict[str, Any]:
     if job.is_series:
         report |= _series(job, load)
     else:
-        picture, seconds = _renderer(job, load)(first)
+        with progress.elapsed(f"rendering {Path(arguments.image).name} with {job.method}"):
+            picture, seconds = _renderer(job, load)(first)
         photos.write(job.out, picture, job.photo.bits, job.photo.icc)
         report |= {"focus_disparity": round(first.focus, 6), "aperture": first.aperture}
         report["seconds"] = round(seconds, 3)

@@ -19,6 +19,7 @@ from bokehlib.io.map_repair import oriented
 
 DEFAULT_METHOD = "layered"  # no method that runs everywhere is better on real photographs
 LARGEST_SEED = 2**63 - 1
+WIDEST = {"bokehlib.bokehdiff.mini:load": 288}  # px of radius by loader: a quarter of `mini.TILE`
 LINEAR = ("scatter",)  # twice the light in gives twice the light out, so highlights may pass 1
 
 USAGE = (
@@ -122,6 +123,9 @@ def check(arguments: argparse.Namespace) -> Job:
         frames = animation.aperture_sweep(focus, opening(focus), count)
     else:
         frames = [animation.Frame(focus, opening(focus))]
+    option = "--f-number" if aperture is None else "--aperture"
+    most = WIDEST.get(study.METHODS[arguments.method].loader, math.inf)
+    animation.check_blur(option, frames, depth.disparity, spread, most)
     shown, clipped = _exposed(photo, arguments.method)
     names = arguments.method, seed, arguments.device
     return Job(shown, depth, frames, spread, *names, out, is_series, orientation, clipped)

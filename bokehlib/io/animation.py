@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageCms, ImageDraw
 
-from bokehlib.io import images, photos
+from bokehlib.io import images, photographic, photos
 from bokehlib.io.errors import InputError
 
 ANIMATIONS = (".webp", ".gif")
@@ -78,6 +78,45 @@ def check_output(out: str | Path, argument: str = "--out") -> Path:
     path = images.check_output(out, argument, ANIMATIONS)
     images.check_output(contact_sheet(path), argument)
     return path
+
+
+def check_blur(
+    option: str,
+    frames: Sequence[Frame],
+    disparity: np.ndarray,
+    spread: tuple[float, float],
+    most: float = math.inf,
+) -> None:
+    """Refuse an aperture whose largest blur radius in this photo is senseless.
+
+    Time and memory grow with the radius. A disc with a radius of the photo's longer side covers
+    nearly all of it from anywhere, so more blur changes next to nothing.
+
+    Args:
+        option: the argument that the error names.
+        frames: what is to be rendered.
+        disparity: (H, W) in [0, 1].
+        spread: disparity below and above the focus that stays sharp, see `lenses.flatten`.
+        most: px of radius, a further bound of the method.
+
+    Raises:
+        InputError: A radius is larger; the line names the largest aperture for that focus.
+    """
+    ends = np.array([disparity.min(), disparity.max()], dtype=np.float64)
+    limit = min(max(disparity.shape), most)
+    bound = "the most that the method takes" if limit == most else "its longer side"
+    for frame in frames:
+        low, high = frame.focus - spread[0], frame.focus + spread[1]
+        reach = float(
+            np.abs(photographic.flatten(ends, frame.focus, low, high) - frame.focus).max()
+        )
+        if frame.aperture * reach > limit:
+            accepted = math.floor(100 * limit / reach) / 100
+            raise InputError(
+                f"{option}: found an aperture of {frame.aperture:.6g}, which blurs this photo by "
+                f"up to {frame.aperture * reach:.4g} px; accepted: up to {accepted:.12g} at focus "
+                f"{frame.focus:.4g}, where the blur radius reaches {limit} px, {bound}"
+            )
 
 
 def key(
