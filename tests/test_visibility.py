@@ -7,8 +7,7 @@ import pytest
 import torch
 
 from bokehlib import optics
-from bokehlib.optics import Lens
-from bokehlib.optics import rays
+from bokehlib.optics import Lens, rays
 from bokehlib.pisa import coverage
 
 

@@ -19,8 +19,8 @@ from bokehlib.optics.rays import CHUNK, source_offsets
 __all__ = [
     "CHUNK",
     "HAS_TRITON",
-    "MODELS",
     "IN_FOCUS_RADIUS",
+    "MODELS",
     "Grid",
     "Lens",
     "Visibility",
