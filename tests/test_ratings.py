@@ -11,7 +11,7 @@ from made_up import STUDY_KEY, sheet
 
 from bokehlib import ratings, ratings_figure, results, study, tables
 from bokehlib.errors import InputError
-from bokehlib.user_study import demo
+from bokehlib.extras.user_study import demo
 
 ASPECTS = [*ratings.ASPECTS]
 
@@ -310,7 +310,7 @@ def test_the_pairs_of_a_table_stand_in_the_order_of_the_study():
 def test_the_committed_demo_is_what_its_rule_makes_of_the_committed_scores(tmp_path):
     key, text = demo.make()
     folder = results.RESULTS / "ratings" / "demo"
-    again = "run `python -m bokehlib.user_study.demo`, then `study table1_ratings_demo`"
+    again = "run `python -m bokehlib.extras.user_study.demo`, then `study table1_ratings_demo`"
     assert (folder / f"demo{ratings.KEY}").read_text() == key.text(), again
     assert (folder / "ratings-demo.csv").read_text() == text, again
 

@@ -13,8 +13,8 @@ from PIL import Image
 
 from bokehlib import images, ratings, study
 from bokehlib.errors import InputError
-from bokehlib.user_study import page, rendered
-from bokehlib.user_study.cases import read_cases
+from bokehlib.extras.user_study import page, rendered
+from bokehlib.extras.user_study.cases import read_cases
 
 TITLE = "Which blur?"
 

@@ -15,7 +15,7 @@ from browser import CHROMIUM, needs_chromium
 from made_up import cases
 
 from bokehlib import batch, ratings
-from bokehlib.user_study import page
+from bokehlib.extras.user_study import page
 
 pytestmark = needs_chromium
 PATIENCE = 60_000  # ms, for machines with much else to do

@@ -7,7 +7,7 @@ import numpy as np
 from bokehlib import methods, study
 from bokehlib.optics import Lens
 from bokehlib.photographs import Photo, astronaut_made, evening_glow_made, motorcycle
-from bokehlib.user_study.cases import Case
+from bokehlib.extras.user_study.cases import Case
 
 WIDTH, SMOKE_WIDTH = 640, 64  # px
 SHOTS: dict[str, tuple[Callable[[], Photo], float, float]] = {  # photo, focus, aperture / width

@@ -16,9 +16,9 @@ import numpy as np
 from PIL import Image
 
 from bokehlib.errors import InputError
-from bokehlib.ratings import ASPECTS, FORMS, KEY, Key
+from bokehlib.extras.user_study.ratings import ASPECTS, FORMS, KEY, Key
 from bokehlib.results import replacing
-from bokehlib.user_study.cases import Case, check
+from bokehlib.extras.user_study.cases import Case, check
 
 HERE = Path(__file__).parent
 FORMATS: dict[str, dict[str, Any]] = {  # the first that keeps the page small enough is taken

@@ -17,7 +17,7 @@ from typing import Any
 import pandas as pd
 
 from bokehlib.errors import InputError
-from bokehlib.tables import NO_RATINGS, RATING_KINDS
+from bokehlib.extras.user_study.tests import NO_RATINGS, RATING_KINDS
 
 ASPECTS = {  # key -> title, and the paper's own words (Sec. 4.2)
     "accuracy": (

@@ -10,8 +10,14 @@ from matplotlib.figure import Figure
 
 from bokehlib import statistics, study
 from bokehlib.figures import PAGE, STYLE, absent
-from bokehlib.tables import mean_opinions
-from bokehlib.tables.ratings_tables import ASPECTS, PLANNED, PROBABILITY, spread, strictest
+from bokehlib.extras.user_study.tests import (
+    ASPECTS,
+    PLANNED,
+    PROBABILITY,
+    mean_opinions,
+    spread,
+    strictest,
+)
 
 RATERS = (10, 20, PLANNED)
 OTHER = "#777777"  # a method that the study does not know
