@@ -1,5 +1,5 @@
-"""A user study in one HTML file: cases of pictures in, a page and its key out. No torch.
+"""A user study in one HTML file: pictures in, a page and its key out; CSV files of ratings read.
 
-`cases` reads pictures, `page` writes them into the page, `rendered` makes pictures where there are
-none, `demo` makes a sheet of ratings that nobody gave.
+`page` makes the page, `ratings` reads and checks what comes back, `tests` holds the statistics,
+`rendered` makes pictures where there are none.
 """

@@ -1,101 +1,114 @@
-// The page itself: one tab keeps what the rater answered in the browser's storage, under the study's
-// id; three views show it.
+"use strict";
 
-const KEY = `user-study/${study.id}`;
-const LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ";
-const SECONDS_A_RATING = 8;
+// A plan drawn from one seed, three views of it, and the rows of a CSV file. No name of a method is
+// in this page. The browser's storage keeps the answers, under the study's id.
 
 const element = (id) => document.getElementById(id);
+const study = JSON.parse(element("study").textContent);
+const KEY = `user-study/${study.id}`;
+const COLUMNS = ["study", "rater", "session", "experience", "screen", "case", "aspect", "result",
+  "place", "rating", "seconds", "shown", "time"];
+const LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ";
+const SECONDS_PER_RATING = 8;
 
-// --- Storage: one tab at a time may write ---
+// --- Plan: the same seed always gives the same screens ---
 
-const TAB = randomWord(8);
-const LOCK = `${KEY}/tab`;
-const STALE = 4000; // ms after which a tab that has not spoken is gone
-let storage = null;
-let blocked = false;
-let state = null;
-let screens = [];
-
-try {
-  storage = window.localStorage;
-  storage.setItem(`${KEY}/try`, "");
-  storage.removeItem(`${KEY}/try`);
-} catch {
-  storage = null;
+function generator(seed) {
+  // Mulberry32, by Tommy Ettinger: numbers in [0, 1) from 32 bits of state.
+  let state = seed >>> 0;
+  return () => {
+    state = (state + 0x6d2b79f5) >>> 0;
+    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
+    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
+    return ((mixed ^ (mixed >>> 14)) >>> 0) / 4294967296;
+  };
 }
 
-function otherTab() {
-  const [tab, time] = (storage?.getItem(LOCK) ?? "").split(" ");
-  return tab && tab !== TAB && Date.now() - Number(time) < STALE;
+function seedOf(text) {
+  // FNV-1a over the study and the rater's number or session.
+  let hash = 0x811c9dc5;
+  for (const sign of `${study.id}/${text}`) hash = Math.imul(hash ^ sign.codePointAt(0), 16777619);
+  return hash >>> 0;
 }
 
-function claim() {
-  storage?.setItem(LOCK, `${TAB} ${Date.now()}`);
+function shuffled(items, random) {
+  const list = [...items];
+  for (let i = list.length - 1; i > 0; i--) {
+    const j = Math.floor(random() * (i + 1));
+    [list[i], list[j]] = [list[j], list[i]];
+  }
+  return list;
 }
 
-function beat() {
-  if (!storage) return;
-  if (otherTab()) block();
-  else if (blocked) takeOver();
-  else claim();
+function latinSquare(size) {
+  // Williams' design: each item is equally often at each place and behind each other item;
+  // an odd size needs the mirrored rows too.
+  const first = [0];
+  for (let i = 1; i < size; i++) first.push(i % 2 ? (i + 1) / 2 : size - i / 2);
+  const rows = first.map((_, shift) => first.map((item) => (item + shift) % size));
+  return size % 2 ? rows.concat(rows.map((row) => [...row].reverse())) : rows;
 }
 
-function block() {
-  if (blocked) return;
-  blocked = true;
-  element("main").inert = element("footer").inert = true;
-  say("This study is open in another tab of this browser: go on there; nothing is lost.", takeOver);
+function plan(seed, number) {
+  // A given number fixes the row of the square, so that raters 1, 2, 3, ... fill it evenly; else
+  // the row is drawn.
+  const random = generator(seed);
+  const square = latinSquare(study.cases[0].results.length);
+  const drawn = Math.floor(random() * square.length);
+  const row = number === null ? drawn : number % square.length;
+  const offset = Math.floor(random() * study.aspects.length);
+  const cases = shuffled(study.cases.keys(), random);
+  const aspects = shuffled(cases.map((_, i) => (i + offset) % study.aspects.length), random);
+  const screens = cases.flatMap((index, turn) =>
+    square[(row + turn) % square.length].map((result, place) => ({
+      case: index, turn, result, place,
+      aspects: study.form === "all" ? study.aspects : [study.aspects[aspects[turn]]],
+    })));
+  return withChecks(screens, random);
 }
 
-function takeOver() {
-  claim();
-  blocked = false;
-  element("main").inert = element("footer").inert = false;
-  say("");
-  restore();
+function withChecks(screens, random) {
+  // Attention checks, spread evenly: each repeats a screen and asks for a certain number.
+  const places = [...Array(study.checks).keys()].map((k) =>
+    Math.floor(((k + 0.25 + 0.5 * random()) / study.checks) * screens.length));
+  for (const place of places.reverse()) {
+    const check = [1, 2, 4, 5][Math.floor(random() * 4)];
+    const words = `whatever the pictures show, choose ${check} here`;
+    const aspects = [{ key: "check", title: "Attention check", words }];
+    screens.splice(place, 0, { ...screens[place], check, aspects });
+  }
+  return screens;
 }
+
+// --- State ---
+
+let state = null; // answers of the rater and the present screen
+let screens = []; // the plan
+let since = 0; // ms, when the present screen appeared
 
 function save() {
-  // False if another tab has taken over: it holds what was kept so far.
-  if (!storage) return true;
-  if (otherTab()) {
-    block();
-    return false;
-  }
   try {
-    storage.setItem(KEY, JSON.stringify(state));
+    localStorage.setItem(KEY, JSON.stringify(state));
   } catch {
-    say("This browser's storage is full: save what there is before you close this page.");
+    say("This browser keeps nothing: save your ratings before you close this page.");
   }
-  return true;
 }
 
 function restore() {
-  state = null;
-  const kept = storage?.getItem(KEY);
-  if (kept) {
-    try {
-      state = JSON.parse(kept);
-      screens = plan(state.seed, state.number);
-    } catch {
-      storage.setItem(`${KEY}/damaged/${Date.now()}`, kept);
-      storage.removeItem(KEY);
-      state = null;
-      say("What this browser had kept could not be read and was set aside: please start again.");
-    }
+  try {
+    state = JSON.parse(localStorage.getItem(KEY));
+  } catch {
+    state = null;
   }
+  screens = state ? plan(state.seed, state.number) : [];
   show();
 }
 
 // --- Views ---
 
-function say(text, act) {
-  const [words, button] = element("notice").children;
+function say(text) {
   element("notice").hidden = !text;
-  words.textContent = text;
-  button.hidden = !act;
-  button.onclick = act ?? null;
+  element("notice").textContent = text;
 }
 
 function show() {
@@ -103,10 +116,9 @@ function show() {
   for (const id of ["start", "rate", "end"]) element(id).hidden = id !== view;
   element("footer").hidden = view !== "rate";
   element("title").hidden = element("progress").hidden = view === "start";
-  const done = state ? (state.finished ? screens.length : state.at) : 0;
-  element("progress").value = screens.length ? done / screens.length : 0;
+  element("progress").value = view === "rate" ? state.at / screens.length : 1;
+  element("place").textContent = "";
   if (view === "rate") showScreen();
-  else element("place").textContent = "";
   element(view).querySelector("h1").focus({ preventScroll: true });
   window.scrollTo(0, 0);
 }
@@ -122,14 +134,13 @@ function showScreen() {
   element("result").src = shown.results[screen.result].image;
   element("result").alt = element("name").textContent = `Picture ${letter}`;
   element("rate").classList.toggle("several", several);
-  element("rate").style.setProperty("--rest", several ? "22.5rem" : "17rem");
-  element("question").replaceChildren(
-    ...(several ? [`Rate picture ${letter} in three ways, from 1 (worst) to 5 (best)`] : described(screen.aspects[0])));
+  element("question").replaceChildren(...(several
+    ? [`Rate picture ${letter} in three ways, from 1 (worst) to 5 (best)`]
+    : described(screen.aspects[0])));
   element("groups").replaceChildren(...screen.aspects.map((aspect) => scale(aspect, several)));
   element("back").disabled = state.at === 0;
   element("next").textContent = state.at === screens.length - 1 ? "Finish" : "Next";
-  clock.start();
-  showNext();
+  since = performance.now();
 }
 
 function described(aspect) {
@@ -142,9 +153,8 @@ function scale(aspect, several) {
   const group = document.createElement("fieldset");
   const legend = document.createElement("legend");
   group.className = "scale";
-  if (several) legend.append(...described(aspect));
-  else legend.append("Your rating, from 1 (worst) to 5 (best)");
-  const choices = [1, 2, 3, 4, 5].map((value) => {
+  legend.append(...(several ? described(aspect) : ["Your rating, from 1 (worst) to 5 (best)"]));
+  group.append(legend, ...[1, 2, 3, 4, 5].map((value) => {
     const label = document.createElement("label");
     const input = document.createElement("input");
     Object.assign(input, { type: "radio", name: aspect.key, value, required: true });
@@ -152,82 +162,58 @@ function scale(aspect, several) {
     input.addEventListener("change", () => rate(aspect.key, value));
     label.append(input, String(value));
     return label;
-  });
-  group.append(legend, ...choices);
+  }));
   return group;
 }
-
-function showNext() {
-  const missing = screens[state.at].aspects.some((a) => !state.answers[`${state.at}/${a.key}`]);
-  element("next").setAttribute("aria-disabled", missing);
-}
-
-const clock = {
-  // Seconds that the present screen has been looked at; a hidden tab does not count.
-  before: 0,
-  since: 0,
-  start() { this.before = 0; this.since = performance.now(); },
-  pause() { this.before = this.read(); this.since = null; },
-  resume() { this.since = performance.now(); },
-  read() {
-    return this.before + (this.since === null ? 0 : (performance.now() - this.since) / 1000);
-  },
-};
 
 // --- What a rater does ---
 
 function begin(form) {
   const text = form.elements.number.value.trim();
   const number = text === "" ? null : Number(text);
-  const session = randomWord(10);
-  state = {
-    session,
-    rater: number === null ? session : `n${number}`,
-    number,
-    experience: form.elements.experience.value,
-    seed: seedOf(number ?? session),
-    at: 0,
-    answers: {},
-    finished: null,
-  };
+  const random = crypto.getRandomValues(new Uint32Array(2));
+  const session = [...random].map((word) => word.toString(36)).join("");
+  const experience = form.elements.experience.value;
+  state = { session, rater: number === null ? session : `n${number}`, number, experience,
+    seed: seedOf(number ?? session), at: 0, answers: {}, finished: null };
   screens = plan(state.seed, number);
-  if (save()) show();
+  save();
+  show();
 }
 
 function rate(aspect, rating) {
   state.answers[`${state.at}/${aspect}`] = {
     rating,
-    seconds: Math.round(10 * clock.read()) / 10,
+    seconds: Math.round((performance.now() - since) / 100) / 10,
     shown: Math.round(element("result").getBoundingClientRect().width * devicePixelRatio),
     time: new Date().toISOString(),
   };
-  if (save()) showNext();
+  save();
 }
 
 function go(step) {
   const to = state.at + step;
   if (to < 0) return;
+  say("");
   if (to === screens.length) state.finished = new Date().toISOString();
   else state.at = to;
-  if (save()) show();
+  save();
+  show();
 }
 
 function forward() {
-  if (element("next").getAttribute("aria-disabled") === "true") say("Please choose from 1 to 5 first.");
-  else {
-    say(storage ? "" : FORGETFUL);
-    go(1);
-  }
+  const { at, answers } = state;
+  if (screens[at].aspects.every((aspect) => answers[`${at}/${aspect.key}`])) go(1);
+  else say("Please choose from 1 to 5 first.");
 }
 
 function press(event) {
-  if (blocked || !state || state.finished || !element("shortcuts").checked) return;
+  if (!state || state.finished || !element("shortcuts").checked) return;
   if (event.ctrlKey || event.metaKey || event.altKey || event.repeat) return;
-  const inside = document.activeElement?.closest("fieldset");
   if (/^[1-5]$/.test(event.key)) {
     const groups = [...document.querySelectorAll(".scale")];
     const open = groups.find((group) => !group.querySelector(":checked"));
-    const group = open ?? (groups.includes(inside) ? inside : groups.at(-1));
+    const group = open ?? document.activeElement.closest(".scale") ?? groups.at(-1);
     const input = group.querySelector(`[value="${event.key}"]`);
     input.focus();
     input.click();
@@ -239,80 +225,77 @@ function press(event) {
   event.preventDefault();
 }
 
-// --- What is handed over ---
+// --- The file that a rater sends back ---
 
-function download(kind) {
-  const type = kind === "csv" ? "text/csv" : "application/json";
-  const sheet = (kind === "csv" ? csv : json)(rows(state, screens));
+function csv() {
+  // One row per rating, in the order of the screens.
+  const person = { study: study.id, rater: state.rater, session: state.session,
+    experience: state.experience };
+  const rows = screens.flatMap((screen, at) => screen.aspects.flatMap((aspect) => {
+    const answer = state.answers[`${at}/${aspect.key}`];
+    const shown = study.cases[screen.case];
+    const result = screen.check ? `choose ${screen.check}` : shown.results[screen.result].code;
+    return answer ? [{ ...person, screen: at + 1, case: shown.name, aspect: aspect.key, result,
+      place: screen.place + 1, ...answer }] : [];
+  }));
+  const cell = (value) => (/[",\r\n]/.test(value) ? `"${value.replaceAll('"', '""')}"` : value);
+  const lines = rows.map((row) => COLUMNS.map((name) => cell(row[name])).join(","));
+  return `${[COLUMNS.join(","), ...lines].join("\n")}\n`;
+}
+
+function download() {
   const link = document.createElement("a");
-  link.href = URL.createObjectURL(new Blob([sheet], { type }));
-  link.download = `${study.id}-${state.rater}.${kind}`;
+  link.href = URL.createObjectURL(new Blob([csv()], { type: "text/csv" }));
+  link.download = `${study.id}-${state.rater}.csv`;
   document.body.append(link);
   link.click();
   link.remove();
   setTimeout(() => URL.revokeObjectURL(link.href), 10000);
-  const where = `Saved as ${link.download}, among your downloads.`;
-  if (state.finished) element("saved").textContent = where;
-  else say(where);
-  element("another").hidden = false;
+  say(`Saved as ${link.download}, among your downloads.`);
 }
 
 function nextPerson() {
-  storage?.setItem(`${KEY}/done/${state.session}`, JSON.stringify(state)); // never thrown away
-  storage?.removeItem(KEY);
-  state = null;
-  screens = [];
+  try {
+    localStorage.setItem(`${KEY}/done/${state.session}`, JSON.stringify(state));
+    localStorage.removeItem(KEY);
+  } catch {} // such a browser keeps nothing
   element("person").reset();
-  element("saved").textContent = "";
-  element("another").hidden = true;
-  show();
+  say("");
+  restore();
 }
 
 // --- Start ---
 
-const FORGETFUL = "This browser keeps nothing: rate everything at once and save before you close this page.";
-
 function prepare() {
-  const screensInAll = study.cases.length * study.cases[0].results.length;
-  const ratings = screensInAll * (study.form === "all" ? study.aspects.length : 1);
-  element("task").textContent = study.form === "all"
+  const all = study.form === "all";
+  const pictures = study.cases.length * study.cases[0].results.length;
+  const ratings = pictures * (all ? study.aspects.length : 1);
+  element("task").textContent = all
     ? "Rate each picture in three ways:"
-    : "For each photo you are asked to look at one of three things, drawn at random and named above the pictures:";
+    : "For each photo you are asked about one of three things, named above the pictures:";
   element("amount").textContent = `${ratings} ratings`;
-  element("minutes").textContent = `${Math.max(1, Math.round((ratings * SECONDS_A_RATING) / 60))} minutes`;
-  element("aspects").append(...study.aspects.flatMap((aspect) => {
-    const [term, words] = ["dt", "dd"].map((tag) => document.createElement(tag));
-    term.textContent = aspect.title;
-    words.textContent = aspect.words;
-    return [term, words];
+  element("minutes").textContent = `${Math.ceil((ratings * SECONDS_PER_RATING) / 60)} min`;
+  element("aspects").append(...study.aspects.map((aspect) => {
+    const item = document.createElement("li");
+    item.append(...described(aspect));
+    return item;
   }));
   const given = new URLSearchParams(location.search).get("rater") ?? "";
   if (/^\d{1,4}$/.test(given)) element("person").elements.number.value = given;
-  const submit = (id, act) => element(id).addEventListener("submit", (event) => {
-    event.preventDefault();
-    act(event.target);
-  });
   element("scales").noValidate = true;
-  submit("person", begin);
-  submit("scales", forward);
+  for (const [id, act] of [["person", begin], ["scales", forward]])
+    element(id).addEventListener("submit", (event) => {
+      event.preventDefault();
+      act(event.target);
+    });
   element("back").addEventListener("click", () => go(-1));
   element("another").addEventListener("click", nextPerson);
-  for (const button of document.querySelectorAll("[data-save]"))
-    button.addEventListener("click", () => download(button.dataset.save));
+  for (const button of document.querySelectorAll(".save"))
+    button.addEventListener("click", download);
   document.addEventListener("keydown", press);
-  document.addEventListener("visibilitychange", () => (document.hidden ? clock.pause() : clock.resume()));
+  // Another tab of this browser: both show the same answers.
+  window.addEventListener("storage", (event) => event.key === KEY && restore());
 }
 
 prepare();
-if (storage) {
-  window.addEventListener("storage", (event) => event.key === LOCK && event.newValue && beat());
-  window.addEventListener("pagehide", () =>
-    storage.getItem(LOCK)?.startsWith(TAB) && storage.removeItem(LOCK));
-  window.addEventListener("pageshow", (event) => event.persisted && beat());
-  setInterval(beat, 1000);
-  restore();
-  beat(); // blocks this tab, or claims the study for it
-} else {
-  say(FORGETFUL);
-  show();
-}
+restore();

@@ -1,23 +1,21 @@
-"""Sheets of ratings, as the page of `50_user_study_build` saves them: read, checked, unblinded.
+"""CSV files of ratings, as the page saves them: read, checked, unblinded. No torch.
 
-A study's folder holds one `<study>.key.json`, which says which picture came from which method, and
-the raters' sheets beside it, CSV or JSON, one or several raters a file. Whatever cannot be used is
-named; nothing is left out in silence. No torch.
+A study's folder holds one `<study>.key.json`, which says which picture came from which method,
+and the raters' files beside it, each of one or several raters. Files and rows that cannot be
+used are named with the reason.
 """
 
 import csv
 import io
 import json
 import re
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from bokehlib.errors import InputError
-from bokehlib.extras.user_study.tests import NO_RATINGS, RATING_KINDS
 
 ASPECTS = {  # key -> title, and the paper's own words (Sec. 4.2)
     "accuracy": (
@@ -31,17 +29,19 @@ ASPECTS = {  # key -> title, and the paper's own words (Sec. 4.2)
     ),
     "preference": ("Preference", "simply preference as users"),
 }
-FORMS = {"drawn": 1, "all": len(ASPECTS)}  # how many aspects a picture is rated in
-SCALE = (1, 5)
+FORMS = {"drawn": 1, "all": len(ASPECTS)}  # in how many aspects a picture is rated
 CHECK = "check"  # in the place of an aspect: a rating that was asked for
 COLUMNS = (
     *("study", "rater", "session", "experience", "screen", "case", "aspect", "result"),
     *("place", "rating", "seconds", "shown", "time"),
 )
 NEEDED = ("study", "rater", "session", "case", "aspect", "result", "rating")
+KINDS = (  # of the columns of `Ratings.rows`
+    dict.fromkeys(("rater", "experience", "case", "aspect", "method"), "str")
+    | {"rating": "int64"}
+    | dict.fromkeys(("place", "seconds"), "float64")
+)
 KEY = ".key.json"
-SHEETS = (".csv", ".json")
-EMPTY_SHEET = "no rating in it"
 USED = ("complete", "incomplete")  # of the statuses of a sheet: its ratings count
 
 
@@ -50,10 +50,10 @@ class Key:
     """What a page does not tell its raters.
 
     Attributes:
-        study: id, of the page and of every sheet.
+        study: id, of the page and of every row of ratings.
         title: of the page.
         form: one of `FORMS`.
-        checks: how many attention checks a rater meets.
+        checks: attention checks per rater.
         cases: case -> code of a picture -> method.
         pictures: how they are encoded in the page.
     """
@@ -71,31 +71,21 @@ class Key:
         return FORMS[self.form] * sum(map(len, self.cases.values()))
 
     def text(self) -> str:
-        """As it stands in the file."""
+        """The content of its file."""
         return json.dumps(asdict(self), indent=1, ensure_ascii=False) + "\n"
 
 
 @dataclass(frozen=True)
 class Ratings:
-    """What a folder of sheets holds.
+    """The content of a folder of ratings.
 
     Attributes:
-        rows: one a rating that counts, with `tables.RATING_KINDS`; `rater` is one session.
-        sheets: one a rater and file: file, rater, status, ratings, remarks.
-        demo: the folder or a file has "demo" in its name.
+        rows: one per rating that counts, with the columns of `KINDS`; `rater` is one session.
+        sheets: one per rater and file: file, rater, status, ratings, remarks.
     """
 
     rows: pd.DataFrame
     sheets: pd.DataFrame
-    demo: bool = False
-
-    def name(self, artefact: str) -> str:
-        """That of a table or figure made of these ratings: what a demo made says so."""
-        return f"{artefact}_demo" if self.demo else artefact
-
-    def marked(self, frame: pd.DataFrame) -> pd.DataFrame:
-        """The frame, with a first column that says "demo" where the ratings are one."""
-        return frame.assign(source="demo")[["source", *frame]] if self.demo else frame
 
     def summary(self) -> str:
         """One or two sentences that count the sheets and name those that do not count."""
@@ -103,19 +93,30 @@ class Ratings:
             return "No sheet of ratings is there."
         counts = self.sheets["status"].value_counts()
         used = [f"{counts[s]} {s}" for s in USED if s in counts]
-        parts = [f"Sheets: {len(self.sheets)}; counted: {' and '.join(used) or 'none'}."]
+        text = f"Sheets: {len(self.sheets)}; counted: {' and '.join(used) or 'none'}."
         rest = self.sheets[~self.sheets["status"].isin(USED)]
-        if not rest.empty:
-            named = [f"{sheet.file} ({sheet.status})" for sheet in rest.itertuples()]
-            parts.append(f"Left out: {', '.join(named)}.")
-        return " ".join(parts)
+        named = [f"{sheet.file} ({sheet.status})" for sheet in rest.itertuples()]
+        return f"{text} Left out: {', '.join(named)}." if named else text
+
+
+@dataclass
+class _Sheet:
+    """All rows of one rater in one file."""
+
+    file: str
+    rater: str = ""
+    session: str = ""
+    status: str = "damaged"
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
+    began: str = ""
 
 
 # --- Reading ---------------------------------------------------------------------------------
 
 
 def find(ratings: str, root: Path) -> Path:
-    """The folder: one of that name in `ratings/` under a folder of results, else that path.
+    """The folder `ratings/<name>` under a folder of results, else that path.
 
     Raises:
         InputError: a path that is no folder.
@@ -129,186 +130,119 @@ def find(ratings: str, root: Path) -> Path:
 
 
 def read(folder: Path, failures: int = 0) -> Ratings:
-    """Read and check all sheets of a folder; without the folder, or a sheet in it, no ratings.
+    """Read and check all files of a folder; no ratings if there is no folder, or no file in it.
 
     A sheet's status is one of: complete; incomplete (its ratings count); inattentive (more checks
-    failed than allowed); double (of another file, or a second go of one rater); another study;
-    damaged (no rating can be read). A row that cannot be right is named in the remarks and does
-    not count; nor does a second row about the same thing.
+    failed than allowed); double (the same session again, or a second session of one rater);
+    another study; damaged (no rating can be read). A row with an invalid value is named in the
+    remarks and does not count, nor does a second row about the same picture and aspect.
 
     Args:
-        folder: with one key and the sheets.
+        folder: with one key and the CSV files.
         failures: attention checks that a rater may fail.
 
     Raises:
-        InputError: sheets without a key, with several, or with one that cannot be read.
+        InputError: files without a key, with several, or with one that cannot be read.
     """
     files = sorted(p for p in folder.rglob("*") if p.is_file() and p.name[0] != ".")
     keys = [path for path in files if path.name.endswith(KEY)]
     files = [path for path in files if path not in keys]
-    demo = any(map(_is_demo, [folder.name, *(path.name for path in files)]))
-    if not files:
-        return Ratings(NO_RATINGS, _listed([]), demo)
-    key = _read_key(folder, keys)
-    sheets = [sheet for path in files for sheet in _sheets(path, key, failures)]
+    key = _read_key(folder, keys) if files else None
+    sheets = [sheet for path in files if key for sheet in _sheets(path, key, failures)]
     _mark_doubles(sheets)
-    return Ratings(_counted(sheets), _listed(sheets), demo)
-
-
-def _is_demo(name: str) -> bool:
-    return bool(re.search(r"(?<![a-z])demo(?![a-z])", name.lower()))
+    used = [row for s in sheets if s.status in USED for row in s.rows]
+    listed = [(s.file, s.rater, s.status, len(s.rows), "; ".join(s.remarks)) for s in sheets]
+    return Ratings(
+        pd.DataFrame(used, columns=[*KINDS]).astype(KINDS),
+        pd.DataFrame(listed, columns=["file", "rater", "status", "ratings", "remarks"]),
+    )
 
 
 def _read_key(folder: Path, keys: list[Path]) -> Key:
     if len(keys) != 1:
-        found = ", ".join(path.name for path in keys) or "none"
-        raise InputError(
-            f"ratings: found in {folder} {found} for a key; accepted: one <study>{KEY}, which "
-            "50_user_study_build writes beside its page"
-        )
+        names = ", ".join(path.name for path in keys) or "none"
+        raise InputError(f"ratings: {folder}: found for a key {names}; accepted: one <study>{KEY}")
     try:
         key = Key(**json.loads(keys[0].read_text(encoding="utf-8")))
         sound = key.expected > 0 and key.checks >= 0
     except (OSError, ValueError, TypeError, AttributeError, KeyError):
         sound = False
     if not sound:
-        raise InputError(f"ratings: {keys[0]}: found no key in it; accepted: the file unchanged")
+        raise InputError(f"ratings: found no key in {keys[0]}; accepted: the file unchanged")
     return key
 
 
-@dataclass
-class _Sheet:
-    """All rows of one rater in one file."""
-
-    file: str
-    rater: str
-    session: str
-    rows: list[dict[str, Any]]
-    status: str
-    remarks: list[str]
-    began: str = ""
-
-
-def _sheets(path: Path, key: Key, failures: int) -> Iterator[_Sheet]:
+def _sheets(path: Path, key: Key, failures: int) -> list[_Sheet]:
     """The sheets of a file; one of status "damaged" if there is none."""
     try:
-        lines, remarks = _lines(path)
-    except _Damage as damage:
-        yield _Sheet(path.name, "", "", [], "damaged", [str(damage)])
-        return
-    sessions: dict[str, list[tuple[str, dict[str, str]]]] = {}
-    for place, line in lines:
-        sessions.setdefault(line["session"], []).append((place, line))
-    for session, own in sessions.items():
-        yield _sheet(path.name, session, own, remarks, key, failures)
+        lines = _lines(path)
+    except (OSError, ValueError, csv.Error) as error:
+        return [_Sheet(path.name, remarks=[str(error)])]
+    sessions: dict[str, list[dict[str, str]]] = {}
+    for line in lines:
+        sessions.setdefault(line["session"], []).append(line)
+    return [_sheet(path.name, own, key, failures) for own in sessions.values()]
 
 
-class _Damage(Exception):
-    """Why a file holds no sheet."""
+def _lines(path: Path) -> list[dict[str, str]]:
+    """Every row with its `line` in the file, also of a CSV that a spreadsheet saved again.
 
-
-def _lines(path: Path) -> tuple[list[tuple[str, dict[str, str]]], list[str]]:
-    """(where it stands, its cells as text) of every row, and remarks on the file."""
-    if path.suffix.lower() not in SHEETS:
-        raise _Damage(f"not a sheet; accepted: {', '.join(SHEETS)}")
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-        read = _csv_lines if path.suffix.lower() == ".csv" else _json_lines
-        header, lines, remarks = read(text)
-    except (OSError, ValueError, csv.Error, TypeError, AttributeError, KeyError) as error:
-        raise _Damage(f"cannot be read: {' '.join(str(error).split())[:100]}") from None
-    if missing := [name for name in NEEDED if name not in header]:
-        raise _Damage(f"no column {', '.join(missing)}")
-    if not lines:
-        raise _Damage(EMPTY_SHEET)
-    if foreign := [repr(name) for name in header if name not in COLUMNS]:
-        remarks.append(f"foreign column {', '.join(foreign)} not used")
-    return lines, remarks
-
-
-def _csv_lines(text: str) -> tuple[list[str], list, list[str]]:
-    """Of a CSV, also one that a spreadsheet saved again with semicolons."""
+    Raises:
+        ValueError: not a CSV file of ratings.
+    """
+    if path.suffix.lower() != ".csv":
+        raise ValueError("not a CSV file")
+    text = path.read_text(encoding="utf-8-sig")
     first = text.partition("\n")[0]
-    delimiter = ";" if first.count(";") > first.count(",") else ","
-    header, *table = list(csv.reader(io.StringIO(text), delimiter=delimiter)) or [[]]
-    header = [name.strip() for name in header]
-    if doubled := {name for name in header if header.count(name) > 1}:
-        raise ValueError(f"column {', '.join(sorted(doubled))} is there twice")
-    lines, remarks = [], []
-    for number, cells in enumerate(table, start=2):
-        if len(cells) == len(header):
-            cells = [cell.strip() for cell in cells]
-            lines.append((f"line {number}", dict(zip(header, cells, strict=True))))
-        elif cells:
-            remarks.append(f"line {number}: {len(cells)} of {len(header)} cells")
-    return header, lines, remarks
-
-
-def _json_lines(text: str) -> tuple[list[str], list, list[str]]:
-    rows = json.loads(text)["rows"]
-    header = dict.fromkeys(name for row in rows for name in row)
+    table = csv.DictReader(
+        io.StringIO(text),
+        delimiter=";" if first.count(";") > first.count(",") else ",",
+        restval="",
+    )
+    if missing := [name for name in NEEDED if name not in (table.fieldnames or ())]:
+        raise ValueError(f"no column {', '.join(missing)}")
     lines = [
-        (f"row {number}", {name: str(row.get(name, "")).strip() for name in header})
-        for number, row in enumerate(rows, start=1)
+        {name: row.get(name, "").strip() for name in COLUMNS} | {"line": str(table.line_num)}
+        for row in table
     ]
-    return [*header] if rows else [*NEEDED], lines, []
+    if not lines:
+        raise ValueError("no rating in it")
+    return lines
 
 
 # --- Checking --------------------------------------------------------------------------------
 
 
-def _sheet(
-    file: str,
-    session: str,
-    lines: list[tuple[str, dict[str, str]]],
-    remarks: list[str],
-    key: Key,
-    failures: int,
-) -> _Sheet:
-    first = lines[0][1]
-    sheet = _Sheet(file, first["rater"], session, [], "damaged", [*remarks])
-    if strange := {line["study"] for _, line in lines} - {key.study}:
+def _sheet(file: str, lines: list[dict[str, str]], key: Key, failures: int) -> _Sheet:
+    """Check the rows of one rater and judge their sheet."""
+    sheet = _Sheet(file, lines[0]["rater"], lines[0]["session"], began=lines[0]["time"])
+    if strange := {line["study"] for line in lines} - {key.study}:
         sheet.status = "another study"
         sheet.remarks.append(f"{', '.join(sorted(strange))}; accepted: {key.study}")
         return sheet
     seen: dict[tuple[str, ...], str] = {}
     checks: list[bool] = []
-    for place, line in lines:
-        what = tuple(line[name] for name in ("case", "aspect", "result"))
-        what += (line.get("screen", ""),) * (line["aspect"] == CHECK)
+    for line in lines:
+        is_check = line["aspect"] == CHECK
+        what = (line["case"], line["aspect"], line["result"], line["screen"] * is_check)
         if wrong := _wrong(line, key):
-            sheet.remarks.append(f"{place}: {wrong}")
+            sheet.remarks.append(f"line {line['line']}: {wrong}")
             continue
         if what in seen:
-            sheet.remarks.append(f"{place}: says again what {seen[what]} says")
-        elif line["aspect"] == CHECK:
+            sheet.remarks.append(f"line {line['line']}: repeats line {seen[what]}")
+        elif is_check:
             checks.append(line["result"] == f"choose {line['rating']}")
         else:
             sheet.rows.append(_row(line, key))
-        seen.setdefault(what, place)
-    sheet.began = min((line.get("time", "") for _, line in lines), default="")
+        seen.setdefault(what, line["line"])
     sheet.status = _status(sheet, checks, failures, key)
     return sheet
 
 
-def _status(sheet: _Sheet, checks: list[bool], failures: int, key: Key) -> str:
-    """The sheet's status by what it holds, with its reason added to the remarks."""
-    if not sheet.rows:
-        sheet.remarks.append(EMPTY_SHEET)
-        return "damaged"
-    if (failed := checks.count(False)) > failures:
-        sheet.remarks.append(f"{failed} of {key.checks} attention checks failed")
-        return "inattentive"
-    wanted = {"ratings": (len(sheet.rows), key.expected), "checks": (len(checks), key.checks)}
-    missing = [f"{n} of {of} {what}" for what, (n, of) in wanted.items() if n < of]
-    sheet.remarks += missing
-    return "incomplete" if missing else "complete"
-
-
 def _wrong(line: dict[str, str], key: Key) -> str:
-    """What cannot be right about a row, in one phrase; "" if nothing."""
-    if not re.fullmatch(rf"[{SCALE[0]}-{SCALE[1]}]", line["rating"]):
-        return f"rating {line['rating'] or 'missing'}; accepted: {SCALE[0]} to {SCALE[1]}"
+    """What is invalid in a row, in one phrase; "" if nothing is."""
+    if line["rating"] not in ("1", "2", "3", "4", "5"):
+        return f"rating {line['rating'] or 'missing'}; accepted: 1 to 5"
     if line["aspect"] not in (*ASPECTS, CHECK):
         return f"aspect {line['aspect']!r}; accepted: {', '.join([*ASPECTS, CHECK])}"
     if line["case"] not in key.cases:
@@ -319,42 +253,36 @@ def _wrong(line: dict[str, str], key: Key) -> str:
 
 
 def _row(line: dict[str, str], key: Key) -> dict[str, Any]:
-    numbers = {
-        name: pd.to_numeric(line.get(name), errors="coerce") for name in ("place", "seconds")
-    }
-    return {
-        "rater": line["session"],
-        "experience": line.get("experience", ""),
-        "case": line["case"],
-        "aspect": line["aspect"],
-        "method": key.cases[line["case"]][line["result"]],
-        "rating": int(line["rating"]),
-        **numbers,
-    }
+    numbers = {name: pd.to_numeric(line[name], errors="coerce") for name in ("place", "seconds")}
+    same = {name: line[name] for name in ("experience", "case", "aspect", "rating")}
+    method = key.cases[line["case"]][line["result"]]
+    return {"rater": line["session"], "method": method, **same, **numbers}
+
+
+def _status(sheet: _Sheet, checks: list[bool], failures: int, key: Key) -> str:
+    """The status of a sheet by its rows, with the reason added to its remarks."""
+    if not sheet.rows:
+        sheet.remarks.append("no rating in it")
+        return "damaged"
+    if (failed := checks.count(False)) > failures:
+        sheet.remarks.append(f"{failed} of {key.checks} attention checks failed")
+        return "inattentive"
+    wanted = {"ratings": (len(sheet.rows), key.expected), "checks": (len(checks), key.checks)}
+    missing = [f"{n} of {of} {what}" for what, (n, of) in wanted.items() if n < of]
+    sheet.remarks += missing
+    return "incomplete" if missing else "complete"
 
 
 def _mark_doubles(sheets: list[_Sheet]) -> None:
-    """Of sheets of one session the fullest counts, of several goes of one rater the first."""
+    """Count the fullest sheet of a session, and the first session of a rater."""
     usable = [sheet for sheet in sheets if sheet.status in USED]
-    kept: dict[str, _Sheet] = {}
-    for sheet in sorted(usable, key=lambda s: (s.session, -len(s.rows), s.file)):
-        _keep(kept, sheet.session, sheet, "the same answers")
-    of_rater: dict[str, _Sheet] = {}
-    for sheet in sorted(kept.values(), key=lambda s: (s.began, s.file)):
-        _keep(of_rater, sheet.rater, sheet, "a second go")
-
-
-def _keep(kept: dict[str, _Sheet], name: str, sheet: _Sheet, why: str) -> None:
-    if (first := kept.setdefault(name, sheet)) is not sheet:
-        sheet.status = "double"
-        sheet.remarks.append(f"{why} of {first.rater} in {first.file}")
-
-
-def _counted(sheets: list[_Sheet]) -> pd.DataFrame:
-    used = [row for s in sheets if s.status in USED for row in s.rows]
-    return pd.DataFrame(used, columns=[*RATING_KINDS]).astype(RATING_KINDS)
-
-
-def _listed(sheets: list[_Sheet]) -> pd.DataFrame:
-    listed = [(s.file, s.rater, s.status, len(s.rows), "; ".join(s.remarks)) for s in sheets]
-    return pd.DataFrame(listed, columns=["file", "rater", "status", "ratings", "remarks"])
+    for name, order in {
+        "session": lambda s: (-len(s.rows), s.file),
+        "rater": lambda s: (s.began, s.file),
+    }.items():
+        first: dict[str, _Sheet] = {}
+        for sheet in sorted((s for s in usable if s.status in USED), key=order):
+            kept = first.setdefault(getattr(sheet, name), sheet)
+            if kept is not sheet:
+                sheet.status = "double"
+                sheet.remarks.append(f"{name} of {kept.rater} in {kept.file}")

@@ -1,101 +1,165 @@
-"""Table 1 (right) and what stands behind it: mean opinion scores, tests, agreement and power."""
+"""Statistics of ratings: mean opinion scores, tests, agreement and power. No torch."""
 
+from collections.abc import Iterable
 from itertools import combinations
 from typing import Any
 
+import krippendorff
+import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
+from scipy import optimize, stats
+from statsmodels.stats.multitest import multipletests
+from statsmodels.stats.power import TTestPower
 
-from bokehlib import statistics, study
+from bokehlib import study
+from bokehlib.statistics import paired_difference
+from bokehlib.tables.measured import ASPECTS
 
-ASPECTS = ("accuracy", "authenticity", "preference")  # columns (i), (ii) and (iii) of Table 1
-RATING_KINDS = (
-    dict.fromkeys(("rater", "experience", "case", "aspect", "method"), "str")
-    | {"rating": "int64"}
-    | dict.fromkeys(("place", "seconds"), "float64")
-)
-NO_RATINGS = pd.DataFrame(columns=[*RATING_KINDS]).astype(RATING_KINDS)
 PLANNED = 50  # raters, as many as the paper's
 CHANCE = 0.05  # of calling equal methods different, over all pairs of an aspect
 PROBABILITY = 0.8  # with which a difference that is called detectable is shown
 TESTED = 3  # raters without whom nothing is tested
+EXACT = 9  # raters: the exact test of more takes seconds, and the approximation is good
+WILCOXON_EFFICIENCY = 3 / np.pi  # asymptotic, relative to the t test, for normal differences
+
+
+# --- Mean opinion scores ---------------------------------------------------------------------
 
 
 def mean_opinions(ratings: pd.DataFrame, published: pd.DataFrame) -> pd.DataFrame:
-    """Table 1 (right): a row a method, its mean opinion score in every aspect with an interval.
+    """Table 1 (right): the mean opinion score of every method in every aspect, with an interval.
 
-    A method has a row if the paper rated it, if it renders on every machine, or if it was rated;
-    those that the study does not know come last. An interval speaks of other raters and ends with
-    the scale.
+    A method has a row if the paper rated it, if it renders on every machine, or if it was rated.
 
     Args:
         ratings: `Ratings.rows`.
         published: as read by `results.published("table1_ratings")`.
     """
     paper = published.pivot(index="method", columns="metric", values="value")
-    rated = [*ratings["method"].drop_duplicates().sort_values()]
     known = {m for m, k in study.METHODS.items() if k.published in paper.index}
-    shown = known.union(rated, study.EMBEDDED[1:])
-    names = [m for m in study.METHODS if m in shown] + [m for m in rated if m not in study.METHODS]
     rows = []
-    for name in names:
+    for name in ordered(known.union(ratings["method"], study.EMBEDDED[1:])):
         method = study.METHODS.get(name, study.Method(name, ""))
         own = ratings[ratings["method"] == name]
         row: dict[str, Any] = {"method": method.label}
         for aspect in ASPECTS:
-            row[f"{aspect}_paper"] = paper[aspect].get(method.published, float("nan"))
-            row |= _mean_opinion(own[own["aspect"] == aspect], aspect)
-        row["raters"] = own["rater"].nunique() or float("nan")
-        row["ratings"] = len(own) or float("nan")
+            rated = own[own["aspect"] == aspect]
+            names = (aspect, f"{aspect}_low", f"{aspect}_high")
+            row[f"{aspect}_paper"] = paper[aspect].get(method.published, np.nan)
+            row |= zip(names, mean_over_raters(rated["rating"], rated["rater"]), strict=True)
+            row |= {name: np.clip(row[name], 1, 5) for name in names}  # an interval ends there
+        row |= {"raters": own["rater"].nunique() or np.nan, "ratings": len(own) or np.nan}
         rows.append(row)
     return pd.DataFrame(rows)
 
 
-def _mean_opinion(own: pd.DataFrame, aspect: str) -> dict[str, float]:
-    columns = (aspect, f"{aspect}_low", f"{aspect}_high")
-    if own["rater"].nunique() < 2:
-        alone = own["rating"].mean() if len(own) else float("nan")
-        return dict(zip(columns, (alone, float("nan"), float("nan")), strict=True))
-    found = statistics.mean_over_raters(own["rating"], own["rater"])
-    return dict(zip(columns, (found.mean, max(found.low, 1), min(found.high, 5)), strict=True))
+def ordered(methods: Iterable[str]) -> list[str]:
+    """Methods in the order of the study; those that it does not know come last."""
+    known = {name: place for place, name in enumerate(study.METHODS)}
+    return sorted(methods, key=lambda name: (known.get(name, len(known)), name))
 
 
-def agreement(ratings: pd.DataFrame, planned: int = PLANNED) -> pd.DataFrame:
-    """A row an aspect: do raters tell the methods apart, do they agree, what would `planned` show?
+def label(method: str) -> str:
+    """The label of a method, or its name if the study does not know it."""
+    return study.METHODS[method].label if method in study.METHODS else method
 
-    Friedman's test takes the raters who rated every method in that aspect. `detectable` is the
-    smallest difference that Wilcoxon's test shows with `PROBABILITY` at Holm's strictest level,
-    for the median over pairs of how much raters' differences spread, with as many cases a rater.
+
+def mean_over_raters(ratings: ArrayLike, raters: ArrayLike) -> tuple[float, float, float]:
+    """Mean and the bounds of its 95 % interval, which speaks of other raters.
+
+    Whole raters are resampled, as the scenes of `paired_difference` are.
 
     Args:
-        ratings: `Ratings.rows`.
-        planned: how many raters to compute it for.
+        ratings: (rows,) ratings or differences of ratings.
+        raters: (rows,) who gave each, any labels.
+
+    Returns:
+        No bounds (NaN) with one rater, nothing without any.
     """
-    rows = []
-    for aspect in ASPECTS:
-        own = ratings[ratings["aspect"] == aspect]
-        table = _by_rater(own).dropna()
-        tested = len(table) >= TESTED and table.shape[1] > 2
-        chi, p = statistics.friedman(table) if tested else (float("nan"), float("nan"))
-        units = own.pivot(index="rater", columns=["case", "method"], values="rating")
-        deviation = spread(own)
-        row = {
-            "aspect": aspect,
-            "raters": own["rater"].nunique() or float("nan"),
-            "ratings": len(own) or float("nan"),
-            "friedman": chi,
-            "friedman_p": p,
-            "alpha": statistics.krippendorff_alpha(units) if len(own) else float("nan"),
-            "deviation": deviation,
-            "detectable": _detectable(deviation, table.shape[1], planned),
-        }
-        rows.append(row)
-    return pd.DataFrame(rows)
+    values, raters = np.asarray(ratings, dtype=float), np.asarray(raters)
+    if len(np.unique(raters)) < 2:
+        return (values.mean() if len(values) else np.nan), np.nan, np.nan
+    return paired_difference(values, np.zeros(len(values)), raters)[:3]
 
 
-def _detectable(deviation: float, methods: int, raters: int) -> float:
-    if pd.isna(deviation):
-        return deviation
-    return statistics.detectable(deviation, raters, strictest(methods), PROBABILITY)
+# --- Tests -----------------------------------------------------------------------------------
+
+
+def friedman(means: pd.DataFrame) -> tuple[float, float]:
+    """Friedman's chi square and its p: is any method rated otherwise than the rest?
+
+    Args:
+        means: (raters, methods), a rater's mean rating of each method.
+
+    Returns:
+        (0, 1) where every rater rates all methods alike; NaN for fewer than `TESTED` raters or
+        three methods.
+    """
+    if len(means) < TESTED or means.shape[1] < 3:
+        return np.nan, np.nan
+    if means.nunique(axis=1).max() == 1:
+        return 0.0, 1.0
+    found = stats.friedmanchisquare(*means.to_numpy().T)
+    return float(found.statistic), float(found.pvalue)
+
+
+def wilcoxon(differences: ArrayLike) -> float:
+    """Two-sided p of Wilcoxon's signed-rank test, zeros ranked as by Pratt; 1 if all are zero.
+
+    Args:
+        differences: (raters,), of a rater's means of two methods.
+
+    Returns:
+        NaN for fewer than `TESTED` raters.
+    """
+    # Means of a few whole numbers that are equal may differ in the last bit.
+    values = np.round(np.asarray(differences, dtype=float), 9)
+    if len(values) < TESTED:
+        return np.nan
+    if not values.any():
+        return 1.0
+    method = "auto" if len(values) <= EXACT else "asymptotic"
+    return float(stats.wilcoxon(values, zero_method="pratt", method=method).pvalue)
+
+
+def holm(p: pd.Series) -> pd.Series:
+    """P values adjusted by Holm's step-down for their number; NaN is no test and stays."""
+    tested = p.dropna()
+    adjusted = multipletests(tested, method="holm")[1]
+    return pd.Series(adjusted, tested.index, dtype=float).reindex(p.index)
+
+
+# --- Agreement and power ---------------------------------------------------------------------
+
+
+def alpha(units: ArrayLike) -> float:
+    """Krippendorff's alpha on an ordinal scale: 1 = all raters agree, 0 = as much as by chance.
+
+    Args:
+        units: (raters, pictures) ratings, NaN where a rater did not rate a picture.
+
+    Returns:
+        NaN if no picture has two ratings, or all ratings are the same.
+    """
+    try:
+        return float(krippendorff.alpha(np.asarray(units, float), level_of_measurement="ordinal"))
+    except ValueError:
+        return np.nan
+
+
+def spread(means: pd.DataFrame) -> float:
+    """Standard deviation over raters of the difference of two methods, the median over pairs.
+
+    Args:
+        means: (raters, methods), NaN where a rater did not rate a method.
+
+    Returns:
+        NaN where no pair has `TESTED` raters.
+    """
+    differences = [(means[a] - means[b]).dropna() for a, b in combinations(means, 2)]
+    found = [d.std() for d in differences if len(d) >= TESTED]
+    return float(np.median(found)) if found else np.nan
 
 
 def strictest(methods: int) -> float:
@@ -103,69 +167,36 @@ def strictest(methods: int) -> float:
     return CHANCE / max(methods * (methods - 1) // 2, 1)
 
 
-def spread(ratings: pd.DataFrame) -> float:
-    """Standard deviation of raters' differences between two methods, the median over pairs.
+def power(difference: float, deviation: float, raters: int, level: float) -> float:
+    """Probability that Wilcoxon's test shows a true difference, on its right side.
+
+    That of the paired t test with `WILCOXON_EFFICIENCY` times as many observations.
 
     Args:
-        ratings: rows of one aspect.
-
-    Returns:
-        NaN where no pair has `TESTED` raters.
+        difference: true mean difference between two methods, 0 or more, in points of the scale.
+        deviation: standard deviation of the raters' differences; 0 shows any difference.
+        raters: how many, three or more.
+        level: of the two-sided test, already divided by the number of tests.
     """
-    table = _by_rater(ratings)
-    found = [(table[a] - table[b]).dropna() for a, b in combinations(table, 2)]
-    return float(pd.Series([d.std() for d in found if len(d) >= TESTED], dtype=float).median())
+    if deviation == 0:
+        return float(difference > 0)
+    worth = WILCOXON_EFFICIENCY * raters
+    found = TTestPower().power(difference / deviation, worth, level / 2, alternative="larger")
+    return float(found)
 
 
-def pairs(ratings: pd.DataFrame) -> pd.DataFrame:
-    """A row an aspect and pair of methods: mean difference, its interval, Wilcoxon's p by Holm.
-
-    Both are on the same raters and cases. The verdict is that of the corrected p, whose family
-    are the pairs of an aspect.
+def detectable(deviation: float, raters: int, level: float, probability: float) -> float:
+    """The smallest true difference that `power` shows with that probability, in points.
 
     Args:
-        ratings: `Ratings.rows`; without any, a row an aspect without numbers.
+        deviation: standard deviation of the raters' differences; NaN gives NaN.
+        raters: how many, three or more.
+        level: of the two-sided test, already divided by the number of tests.
+        probability: wanted.
     """
-    known = [*study.METHODS]
-    rows = []
-    for aspect in ASPECTS:
-        own = ratings[ratings["aspect"] == aspect]
-        names = sorted(own["method"].unique(), key=lambda m: known.index(m) if m in known else 99)
-        block = [_pair(own, *pair) for pair in combinations(names, 2)] or [_pair(own, "", "")]
-        frame = pd.DataFrame(block)
-        frame["p"] = _corrected(frame["p"])
-        shown = frame["p"] < CHANCE
-        worse = shown & (frame["rating_difference"] < 0)
-        verdicts = pd.Series("no difference shown", frame.index).mask(shown, "better")
-        frame["rating_verdict"] = verdicts.mask(worse, "worse").where(frame["p"].notna(), None)
-        rows.append(frame.assign(aspect=aspect)[["aspect", *frame]])
-    return pd.concat(rows, ignore_index=True)
-
-
-def _pair(own: pd.DataFrame, first: str, second: str) -> dict[str, Any]:
-    one, other = (own[own["method"] == m].drop(columns="method") for m in (first, second))
-    both = one.merge(other, on=["rater", "case", "aspect"], suffixes=("", "_other"))
-    labels = [study.METHODS[m].label if m in study.METHODS else m for m in (first, second)]
-    nothing = float("nan")
-    row: dict[str, Any] = {"pair": " − ".join(labels) if first else ""}
-    row["rating_difference"] = nothing
-    row |= dict.fromkeys(("rating_low", "rating_high", "rating_verdict", "p", "raters"), nothing)
-    if both.empty:
-        return row
-    difference = both["rating"] - both["rating_other"]
-    row |= {"rating_difference": difference.mean(), "raters": both["rater"].nunique()}
-    if row["raters"] >= TESTED:
-        found = statistics.paired_difference(both["rating"], both["rating_other"], both["rater"])
-        row |= {"rating_low": found.low, "rating_high": found.high}
-        row["p"] = statistics.wilcoxon(difference.groupby(both["rater"]).mean())
-    return row
-
-
-def _corrected(p: pd.Series) -> pd.Series:
-    tested = p.dropna()
-    return pd.Series(statistics.holm(tested), tested.index).reindex(p.index)
-
-
-def _by_rater(own: pd.DataFrame) -> pd.DataFrame:
-    """A rater's mean rating of each method over the cases of one aspect: rater by method."""
-    return own.pivot_table(index="rater", columns="method", values="rating", aggfunc="mean")
+    high = 1.0  # in deviations
+    while power(high, 1.0, raters, level) < probability:
+        high *= 2
+    # By a root of our own: `TTestPower.solve_power` stops when the power is 4e-6 off.
+    found = optimize.brentq(lambda d: power(d, 1.0, raters, level) - probability, 0.0, high)
+    return deviation * found
