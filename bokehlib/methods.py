@@ -16,6 +16,7 @@ from bokehlib.io.errors import InputError
 from bokehlib.io.weightfiles import LAMA, find_weights, painter
 
 DEVICES = ("auto", "cpu", "cuda")
+DEFAULT_METHOD = "layered"  # no method that runs everywhere is better on real photographs
 SDXL = "bokehdiff-sdxl"
 
 ADAPTER = re.compile(r".+-s\d+")  # a training of a table: recipe and seed

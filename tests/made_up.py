@@ -3,9 +3,9 @@
 import numpy as np
 
 from bokehlib import study
-from bokehlib.ratings import ASPECTS, Key
+from bokehlib.extras.user_study.page import Case
+from bokehlib.extras.user_study.ratings import ASPECTS, Key
 from bokehlib.study import results
-from bokehlib.user_study.cases import Case
 
 STAMP = {"commit": "a" * 40, "weights_sha256": "w", "data_sha256": "d", "parameters": {"n": 1}}
 

@@ -20,7 +20,6 @@ from bokehlib.evaluation import origin_classes
 from bokehlib.io import animation, disparity_maps, images, photographic, photos
 from bokehlib.optics import Lens, circle_of_confusion, token_radius
 from bokehlib.pathtracing import __main__ as pathtracing
-from bokehlib.refocus import __main__ as refocus
 from bokehlib.study import readme
 from bokehlib.study.results import ROOT
 
@@ -37,7 +36,6 @@ PROGRAMS = {
     "bokehlib.latents": latents.command_line,
     "bokehlib.evaluation.origin_classes": origin_classes.command_line,
     "bokehlib.pathtracing": pathtracing.command_line,
-    "bokehlib.refocus": refocus.command_line,
 }
 LACKING = "not part of this version: "
 

@@ -22,9 +22,8 @@ TORCH_FREE = {
     "study",
     "pictures",
     "radius_fit",
-    "ratings",
-    "ratings_figure",
     "robustness_figure",
+    "extras",  # user_study
 }  # of bokehlib; checked in test_study
 
 each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from made_up import STAMP, fill, rows, write
 
-from bokehlib import ratings, study
+from bokehlib import study
 from bokehlib.study import results, tables
 
 TABLE_NAMES = list(tables.CAPTIONS)
@@ -329,11 +329,9 @@ def test_committed_tables_follow_from_committed_scores(tmp_path, name):
     benchmark, stamp = results.read_speed()
     focus = results.read_probe("focus")
     notes = {"speed": tables.measured_on(stamp), "in_focus": tables.pictures_in(focus)}
-    rated = ratings.read(ratings.find("real", results.RESULTS))
-    notes["table1_ratings"] = rated.summary()
     frame = tables.build(
         *(name, scores, results.published(name), benchmark, focus),
-        *(results.read_fitted(), rated.rows, results.read_probe("strands")),
+        *(results.read_fitted(), results.read_probe("strands")),
         copies=results.read_probe("latents"),
         light=results.read_probe("origins"),
     )

@@ -1,4 +1,4 @@
-"""Paired differences and their verdicts; tests, agreement and power of ratings."""
+"""Paired differences and their verdicts."""
 
 import subprocess
 import sys
@@ -7,17 +7,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from bokehlib.study.statistics import (
-    EXACT,
-    detectable,
-    friedman,
-    holm,
-    krippendorff_alpha,
-    mean_over_raters,
-    paired_difference,
-    power,
-    wilcoxon,
-)
+from bokehlib.study.statistics import paired_difference
 
 
 def _rng(seed=0):
@@ -157,84 +147,6 @@ def test_scenes_and_seeds_go_by_any_labels():
 def test_what_cannot_be_compared_is_refused(arguments, complaint):
     with pytest.raises(ValueError, match=complaint):
         paired_difference(*arguments)
-
-
-# --- Ratings ---------------------------------------------------------------------------------
-
-
-def test_a_mean_over_raters_is_the_mean_of_ratings_with_an_interval_that_keeps_raters_whole():
-    rng = _rng(6)
-    raters = np.repeat(np.arange(12), 8)
-    ratings = 3 + rng.normal(0, 0.6, 12)[raters] + rng.normal(0, 0.5, 96)
-    found = mean_over_raters(ratings, raters)
-    assert found.mean == pytest.approx(ratings.mean())
-    means = ratings.reshape(12, 8).mean(axis=1)
-    half = stats.t.ppf(0.975, 11) * means.std(ddof=1) / np.sqrt(12)
-    assert (found.low, found.high) == pytest.approx(
-        (means.mean() - half, means.mean() + half), abs=0.05
-    )
-    alone = mean_over_raters(ratings, np.arange(96))
-    assert found.high - found.low > 2 * (alone.high - alone.low)
-    with pytest.raises(ValueError, match="found 1; accepted: 2 or more"):
-        mean_over_raters([3, 4], ["a", "a"])
-
-
-def test_alpha_is_krippendorffs_own_example():
-    """Computing Krippendorff's Alpha-Reliability (2011), section C and D: data, and results."""
-    no = np.nan
-    table = [
-        [1, 2, 3, 3, 2, 1, 4, 1, 2, no, no, no],
-        [1, 2, 3, 3, 2, 2, 4, 1, 2, 5, no, 3],
-        [no, 3, 3, 3, 2, 3, 4, 2, 2, 5, 1, no],
-        [1, 2, 3, 3, 2, 4, 4, 1, 2, 5, 1, no],
-    ]
-    found = [krippendorff_alpha(table, level) for level in ("nominal", "ordinal", "interval")]
-    assert found == pytest.approx([0.743, 0.815, 0.849], abs=5e-4)
-
-
-def test_alpha_is_one_for_agreement_about_zero_for_chance_and_nothing_without_any_difference():
-    rng = _rng()
-    assert krippendorff_alpha(np.tile([1, 2, 5], (3, 1))) == 1
-    assert krippendorff_alpha(rng.integers(1, 6, (10, 200))) == pytest.approx(0, abs=0.02)
-    assert np.isnan(krippendorff_alpha([[3, 3], [3, 3]]))
-    assert np.isnan(krippendorff_alpha([[1, np.nan], [np.nan, 2]]))
-    with pytest.raises(ValueError, match="accepted: nominal, ordinal, interval"):
-        krippendorff_alpha([[1, 2]], "ratio")
-
-
-def test_friedman_and_wilcoxon_are_scipys_and_no_difference_has_p_one():
-    rng = _rng()
-    table = rng.normal([0, 0, 0.8], 1, (20, 3))
-    assert friedman(table) == pytest.approx(tuple(stats.friedmanchisquare(*table.T)))
-    assert friedman(np.tile([[3], [4]], (1, 3))) == (0, 1)
-    differences = table[:EXACT, 2] - table[:EXACT, 0]
-    assert wilcoxon(differences) == pytest.approx(stats.wilcoxon(differences).pvalue)
-    assert wilcoxon(np.ones(6)) == pytest.approx(2 / 2**6)
-    assert wilcoxon([0, 0, 0]) == 1
-    assert wilcoxon(np.full(6, 1e-16)) == 1  # rounding is no difference
-
-
-def test_holm_steps_down_and_keeps_the_order():
-    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
-    assert holm([0.9, 0.8]) == pytest.approx([1, 1])
-    assert holm([]).size == 0
-
-
-@pytest.mark.parametrize(("raters", "difference"), [(20, 0.8), (50, 0.3), (50, 0.5)])
-def test_power_is_how_often_wilcoxons_test_shows_a_difference(raters, difference):
-    drawn = _rng(8).normal(difference, 1, (3000, raters))
-    alpha = 0.05 / 6
-    shown = stats.wilcoxon(drawn, axis=1, method="asymptotic").pvalue < alpha
-    assert power(difference, 1, raters, alpha) == pytest.approx(shown.mean(), abs=0.035)
-
-
-def test_what_is_detectable_has_that_power_and_shrinks_with_more_raters():
-    for raters in (3, 10, 50):
-        found = detectable(0.7, raters, 0.05 / 21)
-        assert power(found, 0.7, raters, 0.05 / 21) == pytest.approx(0.8, abs=1e-6)
-    assert detectable(0.7, 50, 0.01) < detectable(0.7, 20, 0.01) < detectable(0.7, 10, 0.01)
-    assert detectable(1.4, 50, 0.01) == pytest.approx(2 * detectable(0.7, 50, 0.01))
-    assert detectable(0, 50, 0.01) == 0
 
 
 def test_verdicts_need_no_torch():

@@ -195,10 +195,11 @@ def test_pins_are_exact_and_the_same_in_pyproject_and_environment():
 
 
 def test_tables_and_figures_and_the_plan_load_without_torch():
-    modules = "study, data, methods, cli, ratings, ratings_figure"
+    modules = "study, data, methods, cli"
     parts = "results, figures, tables, runner, pictures, robustness_figure, statistics"
     code = (
         f"import sys; import bokehlib; from bokehlib import {modules}; "
+        "from bokehlib.extras.user_study import page, ratings, tests; "
         f"from bokehlib.study import {parts}; from bokehlib.io import disparity_maps, photos; "
         "print([name for name in ('torch', 'diffusers', 'kornia') if name in sys.modules])"
     )

@@ -31,7 +31,11 @@ USAGE = {
     "[--results FOLDER]",
 }
 PARTS = ("exact", "perturbed", "disturbed")  # of a score file, as in `results.PARTS`
-COMMANDS = {  # optional: module with `add_options(parser)` and `run(arguments) -> int`, and help
+COMMANDS = {
+    "refocus": (
+        "bokehlib.extras.refocus",
+        "a page: click on what should be in focus",
+    ),  # optional: module with `add_options(parser)` and `run(arguments) -> int`, and help
     "benchmark": ("bokehlib.extras.benchmark", "time and memory of attention and of all methods"),
 }
 

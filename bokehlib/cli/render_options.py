@@ -17,7 +17,6 @@ from bokehlib.io.disparity_maps import DepthMap
 from bokehlib.io.errors import InputError, number
 from bokehlib.io.map_repair import oriented
 
-DEFAULT_METHOD = "layered"  # no method that runs everywhere is better on real photographs
 LARGEST_SEED = 2**63 - 1
 WIDEST = {"bokehlib.bokehdiff.mini:load": 288}  # px of radius by loader: a quarter of `mini.TILE`
 LINEAR = ("scatter",)  # twice the light in gives twice the light out, so highlights may pass 1
@@ -65,7 +64,7 @@ def add_options(render: argparse.ArgumentParser) -> None:
     option("--sensor-width", "MM", "longer side of its sensor; by EXIF's 35 mm equivalent")
     option("--depth-range", "NEAR,FAR", "metres of disparity 1 and 0; FAR may be inf")
     option("--aperture-sweep", "N", "N pictures from aperture 0 on, as .webp or .gif")
-    option("--method", "NAME", "see `methods`", default=DEFAULT_METHOD)
+    option("--method", "NAME", "see `methods`", default=methods.DEFAULT_METHOD)
     option("--seed", "N", "for methods that draw numbers", default="0")
     option("--device", "NAME", "auto, cpu or cuda", default="auto")
 

@@ -25,7 +25,7 @@ class Scores:
 class Artefact:
     """One table or figure: the reporter that makes it and the measurements it reads.
 
-    Where there are ratings, the tables of tests and the figure come with Table 1 (right).
+    Where there are ratings, Table 1 (right) comes with tables of tests and a figure.
     """
 
     notebook: str
@@ -104,8 +104,7 @@ ARTEFACTS = {
         {"table": "tableS1"},
         _held_by_others("ebb_val294", "ebb_val294-original-borrowed", "ebb_val294-original"),
     ),
-    "table1_ratings": Artefact("41_table1_ratings", {"ratings": "real"}),
-    "table1_ratings_demo": Artefact("41_table1_ratings", {"ratings": "demo"}),
+    "table1_ratings": Artefact("41_user_study", {"pictures": ""}),
     "tableS2_rebuilt": Artefact(
         "40_quality_tables", {"table": "tableS2_rebuilt"}, _held_by_others("synbokeh300")
     ),

@@ -2,8 +2,9 @@
 
 A frame holds numbers alone and nothing where nothing was measured; `markdown` and `latex` show
 such a cell as "not run". A paper's number stands only in a column that ends in `_paper`. Every
-table has one place: `quality_tables`, `ratings_tables`, `ablation_tables`, `claims_table`,
-`in_focus_table`, `origins_table`, `strands_table`, `latents_table`, `speed_table`.
+table has one place: `quality_tables`, `ablation_tables`, `claims_table`, `in_focus_table`,
+`origins_table`, `strands_table`, `latents_table`, `speed_table`; those of ratings are made by
+the notebook 41_user_study.
 """
 
 import pandas as pd
@@ -21,8 +22,6 @@ from bokehlib.study.tables.quality_tables import (
     not_measured,
     quality,
 )
-from bokehlib.study.tables.ratings_tables import NO_RATINGS, RATING_KINDS, agreement, mean_opinions
-from bokehlib.study.tables.ratings_tables import pairs as rating_pairs
 from bokehlib.study.tables.speed_table import (
     NO_SPEED,
     PLACES,
@@ -45,20 +44,17 @@ __all__ = [
     "NO_FOCUS",
     "NO_LATENTS",
     "NO_ORIGINS",
-    "NO_RATINGS",
     "NO_SPEED",
     "NO_STRANDS",
     "PHYSICS",
     "PLACES",
     "QUALITY",
-    "RATING_KINDS",
     "SPEED_COLUMNS",
     "SPEED_KEY",
     "SPEED_KINDS",
     "SPEED_PLANNED",
     "WORDS",
     "ablation",
-    "agreement",
     "beyond",
     "build",
     "claims",
@@ -68,14 +64,12 @@ __all__ = [
     "latents",
     "latex",
     "markdown",
-    "mean_opinions",
     "measured_on",
     "not_measured",
     "origins",
     "physics",
     "pictures_in",
     "quality",
-    "rating_pairs",
     "speed",
     "strands",
     "trained_how",
@@ -89,7 +83,6 @@ def build(
     benchmark: pd.DataFrame = NO_SPEED,
     focus: pd.DataFrame = NO_FOCUS,
     fitted: pd.DataFrame = NO_FITTED,
-    ratings: pd.DataFrame = NO_RATINGS,
     bands: pd.DataFrame = NO_STRANDS,
     copies: pd.DataFrame = NO_LATENTS,
     light: pd.DataFrame = NO_ORIGINS,
@@ -101,12 +94,6 @@ def build(
     """
     if name in QUALITY:
         return quality(name, scores, published, fitted)
-    if name == "table1_ratings":
-        return mean_opinions(ratings, published)
-    if name == "ratings_agreement":
-        return agreement(ratings)
-    if name == "ratings_pairs":
-        return rating_pairs(ratings)
     if name == "table2_ablation":
         return ablation(scores, published)
     if name == "table2b_physics":

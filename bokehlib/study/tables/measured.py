@@ -8,8 +8,8 @@ import pandas as pd
 
 from bokehlib import study
 from bokehlib.study.statistics import paired_difference
-from bokehlib.study.tables.ratings_tables import ASPECTS
 
+ASPECTS = ("accuracy", "authenticity", "preference")  # columns (i) to (iii) of Table 1 (right)
 NETWORKS = {"lpips": ["lpips_alex", "lpips_squeeze", "lpips_vgg"]}  # the paper names no network
 HIGHER_IS_BETTER = {  # every other metric: lower is better
     **{"psnr": True, "psnr_copy": True, "ssim": True},

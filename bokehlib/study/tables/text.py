@@ -6,9 +6,8 @@ import pandas as pd
 from bokehlib import study
 from bokehlib.data import SEARCH_RANGE
 from bokehlib.study.tables.in_focus_table import MARK
-from bokehlib.study.tables.measured import HIGHER_IS_BETTER, NETWORKS
+from bokehlib.study.tables.measured import ASPECTS, HIGHER_IS_BETTER, NETWORKS
 from bokehlib.study.tables.origins_table import GIVEN
-from bokehlib.study.tables.ratings_tables import ASPECTS, CHANCE, PLANNED, PROBABILITY
 
 HEADINGS = {
     "dataset": "Data set",
@@ -54,7 +53,6 @@ HEADINGS = {
     "ssim_crossed": "SSIM, cross-selected ↑",
     "left_out": "Left out",
     "peak_gib": "peak GiB",
-    "source": "Ratings",
     "accuracy": "(i) Accuracy ↑",
     "authenticity": "(ii) Authenticity ↑",
     "preference": "(iii) Preference ↑",
@@ -89,7 +87,7 @@ CHANCES = ("p", "friedman_p")  # "< 0.0001" where four decimals show none
 WORDS = (
     *("dataset", "method", "tuned", "setting", "disparity", "scenes", "psnr_verdict"),
     *("lpips_verdict", "what", "tokens", "heads", "radius", "direction"),
-    *("source", "aspect", "pair", "rating_verdict", "latent", "kept", "origin"),
+    *("aspect", "pair", "rating_verdict", "latent", "kept", "origin"),
 )
 DIFFERENCES = {  # with bounds and verdict
     **{"psnr_difference": "psnr", "lpips_percent": "lpips"},
@@ -207,25 +205,6 @@ CAPTIONS = {
         "of something nearer, and what is blurred itself. Regions of fewer than 100 pixels do not "
         f"count. The marks: {MARK:g} dB for constant and for in focus."
     ),
-    "table1_ratings": (
-        f"Table 1 (right): mean opinion scores from 1 to 5. {_PAPER}, of 50 raters on their own "
-        f"pictures: compare within a column, not across the two; {_VARIANTS}. Ours with [95 % "
-        "interval] over raters, at the ends of the scale at most."
-    ),
-    "ratings_agreement": (
-        "The ratings behind Table 1 (right), aspect by aspect. Friedman's test: raters' means of "
-        "every method. α: 1 if all raters agree, 0 by chance, on an ordinal scale. Spread: "
-        "standard deviation over raters of the difference between two methods, the median over "
-        f"pairs. Detectable: the smallest difference that {PLANNED} such raters, each with as many "
-        f"cases, show with a probability of {PROBABILITY:.0%} in Wilcoxon's test at the level of "
-        f"{CHANCE} over all pairs (Holm's strictest step)."
-    ),
-    "ratings_pairs": (
-        f"Which method do raters prefer? Differences of mean ratings with {_INTERVAL}, on the same "
-        "raters and cases. The intervals come from resampled raters and are not corrected; p "
-        "(Wilcoxon's signed ranks over raters' means, by Holm for the pairs of an aspect) and "
-        "verdict are."
-    ),
     "speed": (
         "Durations and peak memory; ratios are to plain attention in the same run. `pisa` has one "
         "radius everywhere, `pisa-photo` those of a photograph, up to that one. A method's row is "
@@ -320,8 +299,7 @@ def display(frame: pd.DataFrame, bold: str) -> pd.DataFrame:
 
 
 def _caption(name: str, note: str) -> str:
-    demo = "DEMO: nobody rated anything. " if name.endswith("_demo") else ""
-    return f"{demo}{CAPTIONS[name.removesuffix('_demo')]} {note}".rstrip()
+    return f"{CAPTIONS.get(name, '')} {note}".strip()
 
 
 def markdown(frame: pd.DataFrame, name: str, note: str = "") -> str:

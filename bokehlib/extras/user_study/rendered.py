@@ -2,12 +2,12 @@
 
 from collections.abc import Callable
 
-import numpy as np
+import torch
 
 from bokehlib import methods, study
 from bokehlib.data.demo_photos import Photo, astronaut_made, evening_glow_made, motorcycle
+from bokehlib.extras.user_study.page import Case
 from bokehlib.optics import Lens
-from bokehlib.user_study.cases import Case
 
 WIDTH, SMOKE_WIDTH = 640, 64  # px
 SHOTS: dict[str, tuple[Callable[[], Photo], float, float]] = {  # photo, focus, aperture / width
@@ -21,30 +21,22 @@ SHOTS: dict[str, tuple[Callable[[], Photo], float, float]] = {  # photo, focus, 
 SMOKE = [*SHOTS][:4]
 
 
-def renderers() -> list[str]:
-    """Names of all methods that lack nothing, the photo itself aside."""
-    return [name for name in methods.ready() if name != "input" and name in study.METHODS]
-
-
+@torch.inference_mode()
 def render_cases(smoke: bool = False) -> list[Case]:
-    """The shots of `SHOTS`, rendered by every method that lacks nothing.
+    """The shots of `SHOTS`, rendered by every method that is ready, the photo itself aside.
 
     Args:
         smoke: fewer shots in thumbnail size, by two methods that are quick.
     """
-    import torch
-
-    names = ["input", "scatter"] if smoke else renderers()
-    loaded = {name: methods.load(name) for name in names}
+    ready = [name for name in methods.ready() if name != "input" and name in study.METHODS]
+    loaded = {name: methods.load(name) for name in (["input", "scatter"] if smoke else ready)}
     cases = []
     for name in SMOKE if smoke else SHOTS:
         make, focus, opening = SHOTS[name]
         photo = make().resized(SMOKE_WIDTH if smoke else WIDTH)
         image, disparity = photo.tensors()
-        results: dict[str, np.ndarray] = {}
-        with torch.inference_mode():
-            for method, renderer in loaded.items():
-                out = renderer(image, disparity, Lens(focus, opening * photo.width))
-                results[method] = out[0].permute(1, 2, 0).numpy()
-        cases.append(Case(name, photo.image, results))
+        lens = Lens(focus, opening * photo.width)
+        rendered = {m: renderer(image, disparity, lens)[0] for m, renderer in loaded.items()}
+        pictures = {m: out.permute(1, 2, 0).numpy() for m, out in rendered.items()}
+        cases.append(Case(name, photo.image, pictures))
     return cases
