@@ -114,21 +114,21 @@ class Refocus:
                         elem_id="picture",
                         **still,
                     )
+                    command = gr.Textbox(
+                        label="The same picture at full size", buttons=["copy"], elem_id="command"
+                    )
                 with gr.Column(scale=2):
                     depth = gr.Image(label="Disparity, in focus in orange", elem_id="map", **still)
                     focus = gr.Slider(0, 1, middle, step=0.0001, label="Focus, disparity")
                     aperture = gr.Slider(
                         0,
                         widest,
-                        widest * APERTURE / WIDEST,
+                        round(2 * widest * APERTURE / WIDEST) / 2,
                         step=0.5,
                         label="Aperture, pixels of blur radius per unit of disparity",
                     )
                     spread = gr.Slider(0, WIDEST_RANGE, 0, step=0.005, label="In focus ±")
                     name = gr.Dropdown(methods.ready(), value=method, label="Method")
-            command = gr.Textbox(
-                label="The same picture at full size", buttons=["copy"], elem_id="command"
-            )
             setting = [focus, aperture, spread, name]
             gr.on([picture.select, depth.select], pick, None, focus, show_progress="hidden")
             gr.on(
