@@ -8,7 +8,6 @@ const study = JSON.parse(element("study").textContent);
 const KEY = `user-study/${study.id}`;
 const COLUMNS = ["study", "rater", "session", "experience", "screen", "case", "aspect", "result",
   "place", "rating", "seconds", "shown", "time"];
-const LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ";
 const SECONDS_PER_RATING = 8;
 
 // --- Plan: the same seed always gives the same screens ---
@@ -127,7 +126,7 @@ function showScreen() {
   const screen = screens[state.at];
   const shown = study.cases[screen.case];
   const several = screen.aspects.length > 1;
-  const letter = LETTERS[screen.place] ?? screen.place + 1;
+  const letter = String.fromCharCode(65 + screen.place);
   element("place").textContent = `Photo ${screen.turn + 1} of ${study.cases.length}, ` +
     `picture ${letter} (${screen.place + 1} of ${shown.results.length})`;
   element("reference").src = shown.reference;
@@ -267,12 +266,8 @@ function nextPerson() {
 // --- Start ---
 
 function prepare() {
-  const all = study.form === "all";
   const pictures = study.cases.length * study.cases[0].results.length;
-  const ratings = pictures * (all ? study.aspects.length : 1);
-  element("task").textContent = all
-    ? "Rate each picture in three ways:"
-    : "For each photo you are asked about one of three things, named above the pictures:";
+  const ratings = pictures * (study.form === "all" ? study.aspects.length : 1);
   element("amount").textContent = `${ratings} ratings`;
   element("minutes").textContent = `${Math.ceil((ratings * SECONDS_PER_RATING) / 60)} min`;
   element("aspects").append(...study.aspects.map((aspect) => {

@@ -9,6 +9,7 @@ import html
 import io
 import json
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -75,29 +76,6 @@ def _read_case(folder: Path) -> Case:
     return Case(folder.name, pictures.pop(PHOTO), pictures)
 
 
-def check(cases: list[Case]) -> None:
-    """Refuse what cannot be compared.
-
-    Raises:
-        InputError: methods differ between cases, fewer than two, or sizes differ within a case.
-    """
-    wanted = set(cases[0].results)
-    if len(wanted) < 2:
-        raise InputError(f"pictures: found {len(wanted)} methods; accepted: two or more")
-    for case in cases:
-        if odd := wanted ^ set(case.results):
-            raise InputError(
-                f"pictures: found {', '.join(sorted(odd))} in some cases and not in others "
-                f"({cases[0].name}, {case.name}); accepted: every method in every case"
-            )
-        for method, picture in case.results.items():
-            if picture.shape != case.photo.shape:
-                raise InputError(
-                    f"pictures: {case.name}: found {picture.shape} for {method}; accepted: the "
-                    f"shape of {PHOTO}, {case.photo.shape}"
-                )
-
-
 # --- The page --------------------------------------------------------------------------------
 
 
@@ -127,8 +105,8 @@ def build(
         InputError: an unknown form, too many checks, a width below 16, an empty title, pictures
             that cannot be compared, or a page of more than `LARGEST` bytes.
     """
-    check(cases)
-    _check_arguments(cases, title, form, checks, width)
+    if complaint := next(_complaints(cases, title, form, checks, width), ""):
+        raise InputError(complaint)
     methods = sorted(cases[0].results)
     rng = np.random.default_rng(seed)
     drawn = {case.name: rng.permutation(900)[: len(methods)] + 100 for case in cases}
@@ -159,18 +137,27 @@ def write(folder: Path, page: str, key: Key) -> Path:
     return place / "index.html"
 
 
-def _check_arguments(cases: list[Case], title: str, form: str, checks: int, width: int) -> None:
+def _complaints(cases: list[Case], title: str, form: str, checks: int, width: int) -> Iterator[str]:
+    """What makes these arguments of `build` no study."""
+    methods = set(cases[0].results)
     if not title.strip():
-        raise InputError("title: found none; accepted: what raters shall read")
+        yield "title: found none; accepted: what raters shall read"
     if form not in FORMS:
-        raise InputError(f"form: found {form!r}; accepted: {', '.join(FORMS)}")
-    most = len(cases) * len(cases[0].results) // CHECKED
-    if not 0 <= checks <= most:
-        raise InputError(
-            f"checks: found {checks}; accepted: 0 to {most}, one in {CHECKED} pictures"
-        )
+        yield f"form: found {form!r}; accepted: {', '.join(FORMS)}"
+    if len(methods) < 2:
+        yield f"pictures: found {len(methods)} methods; accepted: two or more"
+    if not 0 <= checks <= (most := len(cases) * len(methods) // CHECKED):
+        yield f"checks: found {checks}; accepted: 0 to {most}, one in {CHECKED} pictures"
     if width < 16:
-        raise InputError(f"width: found {width}; accepted: 16 px or more")
+        yield f"width: found {width}; accepted: 16 px or more"
+    for case in cases:
+        if odd := methods ^ set(case.results):
+            found = f"pictures: found {', '.join(sorted(odd))} in some cases alone"
+            yield f"{found}; accepted: every method in every case"
+        for method, picture in case.results.items():
+            if picture.shape != case.photo.shape:
+                found = f"pictures: {case.name}: found {picture.shape} for {method}"
+                yield f"{found}; accepted: the shape of {PHOTO}, {case.photo.shape}"
 
 
 def _shown(

@@ -162,11 +162,6 @@ def spread(means: pd.DataFrame) -> float:
     return float(np.median(found)) if found else np.nan
 
 
-def strictest(methods: int) -> float:
-    """The level that the smallest p of all pairs of so many methods must pass."""
-    return CHANCE / max(methods * (methods - 1) // 2, 1)
-
-
 def power(difference: float, deviation: float, raters: int, level: float) -> float:
     """Probability that Wilcoxon's test shows a true difference, on its right side.
 
