@@ -13,10 +13,9 @@ import torch
 from snakemake.cli import parse_args
 
 import bokehlib
-from bokehlib import latents, study
+from bokehlib import study
 from bokehlib.classical import scattering
 from bokehlib.cli import commands
-from bokehlib.evaluation import origin_classes
 from bokehlib.io import animation, disparity_maps, images, photographic, photos
 from bokehlib.optics import Lens, circle_of_confusion, token_radius
 from bokehlib.pathtracing import __main__ as pathtracing
@@ -33,8 +32,6 @@ LABELS = {
     *(f"S{n}" for n in range(1, 10)),
 }
 PROGRAMS = {
-    "bokehlib.latents": latents.command_line,
-    "bokehlib.evaluation.origin_classes": origin_classes.command_line,
     "bokehlib.pathtracing": pathtracing.command_line,
 }
 LACKING = "not part of this version: "
@@ -143,7 +140,7 @@ def test_the_readme_lists_every_notebook():
 
 def test_the_readme_shows_what_was_measured():
     found = readme.shown(README.read_text(encoding="utf-8"))
-    assert found == readme.table(), "run `python -m bokehlib.study.readme`"
+    assert found == readme.table(), "call `bokehlib.study.readme.update()`"
 
 
 # --- Numbers in the pages --------------------------------------------------------------------

@@ -9,9 +9,10 @@ import torch
 from diffusers import UNet2DConditionModel
 from safetensors.torch import save_file
 
-from bokehlib import foregrounds, layerdiffuse, study
+from bokehlib import study
 from bokehlib.bokehdiff import sdxl, sdxl_files
-from bokehlib.foregrounds import Limits, Measured, measure, verdict
+from bokehlib.extras import foregrounds, layerdiffuse
+from bokehlib.extras.foregrounds import Limits, Measured, measure, verdict
 from bokehlib.io.errors import InputError
 from bokehlib.synthesis import load_cutouts
 

@@ -6,9 +6,9 @@ import pytest
 import torch
 from networks import random_pairs
 
-from bokehlib import data, latents, study
+from bokehlib import cli, data, study
 from bokehlib.bokehdiff import adapters, mini
-from bokehlib.io.errors import run_command
+from bokehlib.extras import latents
 from bokehlib.optics import Lens, token_radius
 from bokehlib.pisa.processor import pisa_sites
 from bokehlib.study import LATENTS, Latent, Lessons, LossWeights, Recipe, results, tables
@@ -139,9 +139,8 @@ def measured(tmp_path, monkeypatch):
     monkeypatch.setattr(latents, "CENTRE", (64, 96))
     monkeypatch.setattr(latents, "train", lambda *_, **__: (base, adapter))
     monkeypatch.setattr(latents.loop, "steps_done", lambda _: 7)
-    monkeypatch.setattr(latents, "resolve", lambda **_: tmp_path)
-    words = f"f8-c4 --photos {tmp_path} --run {tmp_path / 'run'} --smoke"
-    assert run_command(lambda: latents.main(words.split())) == 0
+    lessons = Lessons(2, 2, 2, 2, 2)
+    latents.measure_latent("f8-c4", tmp_path, tmp_path / "run", tmp_path, lessons, smoke=True)
     return tmp_path, base
 
 
@@ -205,16 +204,15 @@ def test_measurements_of_latents_are_no_scores_of_methods(tmp_path):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ("f3-c1 --photos p --run r", "argument NAME: found 'f3-c1'; accepted: f4-c4, f4-c8"),
-        ("--run r", "the following arguments are required: --photos; accepted: "),
-        ("--photos p --run {file}", "--run: found {file}, not a folder; accepted: a folder"),
-        ("--photos {none} --run {none}/run f4-c4", "photos: {none}: found none; accepted: "),
+        ("latents --photos p --run r --steps 3", "--steps: found with latents; accepted: without"),
+        ("latents --photos p --run {file}", "--run: found {file}, not a folder; accepted: a"),
+        ("f4-c4 --photos {none} --run {none}/run", "photos: {none}: found none; accepted: "),
     ],
 )
-def test_bad_input_is_one_line_and_exit_code_2(words, message, tmp_path, capsys):
+def test_bad_input_is_one_line_and_exit_code_2(words, message, tmp_path, capsys, loud):
     (tmp_path / "file").touch()
     places = {"file": tmp_path / "file", "none": tmp_path / "none"}
-    assert run_command(lambda: latents.main(words.format(**places).split())) == 2
+    assert cli.main(["train", *words.format(**places).split()]) == 2
     line = capsys.readouterr().err
     assert line.startswith(message.format(**places))
     assert line.count("\n") == 1

@@ -9,7 +9,6 @@ import torch
 from bokehlib import data, study
 from bokehlib.data import synbokeh
 from bokehlib.evaluation import origin_classes, origins
-from bokehlib.io.errors import InputError
 from bokehlib.optics import Lens
 from bokehlib.synthesis import Layers, lens_points
 
@@ -150,10 +149,3 @@ def test_every_picture_of_the_benchmark_has_classes_of_its_size_and_they_are_sma
         assert found.shape == (len(entry["lens"]), *synbokeh.SIZE)
         assert found.max() < len(study.ORIGINS)
     assert sum(path.stat().st_size for path in data.ORIGINS.iterdir()) < 160_000
-
-
-def test_a_folder_that_is_a_file_is_refused(tmp_path):
-    taken = tmp_path / "file"
-    taken.touch()
-    with pytest.raises(InputError, match="found a file; accepted: a folder"):
-        origin_classes.main(["--out", str(taken)])

@@ -4,15 +4,17 @@ import argparse
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any
 
 from bokehlib.bokehdiff.config import Recipe
 from bokehlib.io.errors import InputError
 from bokehlib.methods import TRAINABLE_BASELINES
-from bokehlib.study import RECIPES, TRAINABLE, TRAININGS
+from bokehlib.study import LATENTS, RECIPES, TRAINABLE, TRAININGS
 from bokehlib.study.recipes import BASELINE
 
 PRIOR = ("prior-autoencoder", "prior-unet")
+ALL_LATENTS = "latents"
 REFINER = "refiner"
 USAGE = (
     "NAME --photos FOLDER --run FOLDER [--steps N] [--slice-steps N] [--batch-size N] and, by what "
@@ -24,6 +26,7 @@ OF_KIND = {  # options that not every kind of training has
     "baseline": ("seed", "paper_width"),
     "refiner": ("seed", "learning_rate"),
     "prior": ("learning_rate", "autoencoder", "factor", "channels", "fine", "compile"),
+    "latents": ("compile",),
 }
 
 
@@ -38,11 +41,12 @@ def kind_of(name: str) -> str:
         "baseline": TRAINABLE_BASELINES,
         "refiner": (REFINER,),
         "prior": PRIOR,
+        "latents": (ALL_LATENTS, *LATENTS),
     }
     for kind, names in kinds.items():
         if name in names:
             return kind
-    known = ", ".join([*sorted(RECIPES), *TRAINABLE_BASELINES, REFINER, *PRIOR])
+    known = ", ".join([*sorted(RECIPES), *TRAINABLE_BASELINES, REFINER, *PRIOR, ALL_LATENTS])
     raise argparse.ArgumentTypeError(
         f"found {name!r}; accepted: {known}, or {next(iter(TRAININGS))} and the like"
     )
@@ -139,9 +143,19 @@ def _prior(given: argparse.Namespace, options: dict) -> None:
     prior.from_photos(stage, given.photos, given.run_dir, given.slice_steps, **options)
 
 
+def _latents(given: argparse.Namespace, options: dict) -> None:
+    if changed := next(
+        (n for n in ("steps", "batch_size", "slice_steps") if getattr(given, n)), ""
+    ):
+        raise InputError(f"{_flag(changed)}: found with {given.name}; accepted: without it")
+    names = () if given.name == ALL_LATENTS else (given.name,)
+    run = resolve_name("bokehlib.extras.latents:run")
+    run(names, given.photos, given.run_dir, "compile" in options)
+
+
 _TRAIN: dict[str, Callable[[argparse.Namespace, dict], None]] = {
     **{"recipe": _recipe, "baseline": _baseline},
-    **{"refiner": _refiner, "prior": _prior},
+    **{"refiner": _refiner, "prior": _prior, "latents": _latents},
 }
 
 

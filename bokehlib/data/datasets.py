@@ -5,7 +5,6 @@ scene with image.png, disparity.png, lens.json and the targets that lens.json na
 is always fed what is on disk: 8-bit pictures, 16-bit disparity.
 """
 
-import argparse
 import json
 import math
 from collections.abc import Callable, Iterable, Sequence
@@ -328,17 +327,3 @@ def training_photos(folders: Iterable[str | Path]) -> list[torch.Tensor]:
 
 def _hashes(made_of: dict[str, Any]) -> set[str]:
     return {photo[key] for photo in made_of["photos"] for key in ("sha256", "pixels")}
-
-
-def main(argv: Sequence[str] | None = None) -> None:
-    """`python -m bokehlib.data.datasets freeze | build`."""
-    parser = argparse.ArgumentParser(prog="bokehlib.data.datasets", description=synbokeh.__doc__)
-    parser.add_argument("action", choices=("freeze", "build"))
-    if parser.parse_args(argv).action == "freeze":
-        synbokeh.freeze(BUILT / synbokeh.NAME)
-    else:
-        load_dataset(synbokeh.NAME)
-
-
-if __name__ == "__main__":
-    main()

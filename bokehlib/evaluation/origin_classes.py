@@ -12,7 +12,7 @@ The classes are those of `study.ORIGINS`: in focus and smooth blur have one laye
 it shown; a visible edge has that of several; hidden background is what lacks coverage. Less than
 `ORIGIN_SHARE` of the light does not count.
 
-    python -m bokehlib.evaluation.origin_classes --out bokehlib/data/origins
+`write_all` makes the committed files anew.
 """
 
 from collections.abc import Sequence
@@ -28,7 +28,6 @@ from tqdm import tqdm
 from bokehlib.data import manifest, synbokeh
 from bokehlib.evaluation.origins import BITS
 from bokehlib.evaluation.protocol import ORIGIN_SHARE, ORIGINS
-from bokehlib.io.errors import InputError, Parser, run_command
 from bokehlib.io.images import replacing
 from bokehlib.optics import IN_FOCUS_RADIUS, Lens
 from bokehlib.synthesis import Synthesiser
@@ -115,25 +114,11 @@ def write(classes: np.ndarray, path: Path) -> None:
         picture.convert("RGB").save(temporary, "WEBP", lossless=True, quality=100, method=6)
 
 
-def command_line() -> Parser:
-    """The options of the command line."""
-    parser = Parser(prog="bokehlib.evaluation.origin_classes", allow_abbrev=False)
-    parser.add_argument("--out", type=Path, required=True, metavar="FOLDER")
-    return parser
-
-
-def main(argv: list[str] | None = None) -> None:
-    """Command line: write the classes of `synbokeh-mini`, one file a scene; minutes on a CPU."""
-    folder = command_line().parse_args(argv).out
-    if folder.is_file():
-        raise InputError(f"--out: {folder}: found a file; accepted: a folder, there or not")
+def write_all(folder: Path) -> None:
+    """Write the classes of `synbokeh-mini`, one file per scene; takes minutes on a CPU."""
     frozen = manifest()
     maker = synbokeh.synthesiser()
     for entry in tqdm(frozen["scenes"], desc="where light comes from", unit="scene"):
         with torch.no_grad():
             classes = of_scene(maker, entry, range(len(entry["lens"])))
         write(classes, folder / f"{entry['name']}.webp")
-
-
-if __name__ == "__main__":
-    raise SystemExit(run_command(main))

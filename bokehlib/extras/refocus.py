@@ -129,7 +129,7 @@ class Refocus:
                     )
                     spread = gr.Slider(0, WIDEST_RANGE, 0, step=0.005, label="In focus ±")
                     name = gr.Dropdown(methods.ready(), value=method, label="Method")
-            setting = [focus, aperture, spread, name]
+            setting: list[Any] = [focus, aperture, spread, name]
             gr.on([picture.select, depth.select], pick, None, focus, show_progress="hidden")
             gr.on(
                 [page.load, *(part.change for part in setting)],
@@ -202,7 +202,10 @@ def serve(page: Any, port: int = 0, browser: bool = False) -> str:
     """
     import gradio as gr
 
-    local = {"font": ["system-ui", "sans-serif"], "font_mono": ["ui-monospace", "monospace"]}
+    local: dict[str, Any] = {
+        "font": ["system-ui", "sans-serif"],
+        "font_mono": ["ui-monospace", "monospace"],
+    }
     _, address, _ = page.launch(
         server_name=HOST,
         server_port=port or None,

@@ -57,7 +57,7 @@ PROBES = {
         dataset="rendered",
     ),
     "latents": Probe(
-        "",  # python -m bokehlib.latents
+        "",  # the command `train latents`
         {
             **{"what": "str", "image": "str", "blur": "int64"},
             **{"psnr": "float64", "lpips_alex": "float64"},

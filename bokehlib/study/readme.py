@@ -1,4 +1,4 @@
-"""The table of numbers in README.md: run this module to update it."""
+"""The table of numbers in README.md."""
 
 from pathlib import Path
 
@@ -20,14 +20,10 @@ def shown(text: str) -> str:
     return text.split(MARKS[0])[1].split(MARKS[1])[0]
 
 
-def main() -> None:
+def update() -> None:
     """Bring README.md up to date."""
     path = results.ROOT / "README.md"
     text = path.read_text(encoding="utf-8")
     new = text.replace(MARKS[0] + shown(text), MARKS[0] + table())
     with results.replacing(path) as temporary:
         temporary.write_text(new, encoding="utf-8", newline="\n")
-
-
-if __name__ == "__main__":
-    main()

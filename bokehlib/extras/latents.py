@@ -1,16 +1,16 @@
 """What the latent space costs: each of `study.LATENTS` trained alike from photographs, and scored.
 
-    python -m bokehlib.latents --photos FOLDER --run results/runs/latents [NAME ...]
+    python -m bokehlib train latents --photos FOLDER --run results/runs/latents
 
 The paper's one limitation is what its autoencoder loses, its remedy one that compresses less (Sec.
 5). A latent gets an autoencoder, a diffusion prior and the complete one-step model, all for the
 same steps; what it is worth is how well photographs come back, and how well lens blur does. Every
-stage goes on where it stood when the same command is given again.
+stage resumes when the same command is given again.
 """
 
-import argparse
 import math
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,6 @@ from bokehlib.data import data_hash, photo_paths
 from bokehlib.data.datasets import load_dataset
 from bokehlib.evaluation.metrics import Measure
 from bokehlib.evaluation.scoring import score
-from bokehlib.io.errors import InputError, Parser, run_command
 from bokehlib.io.images import read_image
 from bokehlib.methods import files_hash
 from bokehlib.study import LATENT_RECIPE, LATENTS, Latent, Lessons, Recipe
@@ -162,7 +161,7 @@ def measure_latent(
         **{"crops": lessons.crops, "pairs": lessons.pairs, "crop": prior.CROP},
     }
     where = torch.cuda.get_device_name() if device.startswith("cuda") else "cpu"
-    # Of a run that was gone on with, nobody knows how long it took.
+    # Wall time is unknown for resumed runs.
     seconds = None if begun else time.perf_counter() - start
     weights = files_hash([base, adapter])
     made = stamp(asked, recipe.seed, weights, data_hash(DATASET), where, seconds)
@@ -170,38 +169,17 @@ def measure_latent(
     return rows
 
 
-# --- Command line -----------------------------------------------------------------------------
+def run(names: Sequence[str], photos: Path, run: Path, compiled: bool = False) -> None:
+    """Train and score the named latents, or all, one after the other.
 
-
-def _latent(name: str) -> str:
-    if name not in LATENTS:
-        raise argparse.ArgumentTypeError(f"found {name!r}; accepted: {', '.join(LATENTS)}")
-    return name
-
-
-def command_line() -> argparse.ArgumentParser:
-    """The options of the command line."""
-    parser = Parser(prog="bokehlib.latents", allow_abbrev=False)
-    parser.add_argument("names", type=_latent, nargs="*", metavar="NAME", help="default: all")
-    folder: dict[str, Any] = {"type": Path, "metavar": "FOLDER", "required": True}
-    parser.add_argument("--photos", **folder, help="of training photographs")
-    parser.add_argument("--run", **folder, help="of these runs, new or to go on with")
-    parser.add_argument("--compile", action="store_true", help="slow to start, faster steps")
-    parser.add_argument("--smoke", action="store_true", help="two steps of tiny networks")
-    return parser
-
-
-def main(argv: list[str] | None = None) -> None:
-    """Command line: all latents, or those named, one after the other."""
-    given = command_line().parse_args(argv)
-    if given.run.exists() and not given.run.is_dir():
-        raise InputError(f"--run: found {given.run}, not a folder; accepted: a folder")
-    lessons = Lessons(2, 2, 2, 2, 2) if given.smoke else None
-    root = resolve(smoke=given.smoke)
-    for name in given.names or LATENTS:
-        rows = measure_latent(
-            name, given.photos, given.run, root, lessons, given.compile, given.smoke
-        )
+    Args:
+        names: keys of `study.LATENTS`; none = all.
+        photos: folder of training photographs.
+        run: folder of these runs; resumed if it exists.
+        compiled: compile the networks: slow to start, faster steps.
+    """
+    for name in names or LATENTS:
+        rows = measure_latent(name, photos, run, resolve(), compiled=compiled)
         means = [_mean(rows, what) for what in ("reconstruction", "bokeh")]
         print("{}: reconstruction {:.2f} dB, bokeh {:.2f} dB".format(name, *means), flush=True)
 
@@ -209,7 +187,3 @@ def main(argv: list[str] | None = None) -> None:
 def _mean(rows: list[dict[str, Any]], what: str) -> float:
     found = [row["psnr"] for row in rows if row["what"] == what]
     return sum(found) / len(found)
-
-
-if __name__ == "__main__":
-    raise SystemExit(run_command(main))

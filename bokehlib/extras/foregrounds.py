@@ -12,9 +12,9 @@ from matplotlib.figure import Figure
 from PIL import Image
 from tqdm import tqdm
 
-from bokehlib import layerdiffuse
 from bokehlib.bokehdiff import sdxl, sdxl_files
 from bokehlib.bokehdiff.sdxl import loading, prompt
+from bokehlib.extras import layerdiffuse
 from bokehlib.io import images, tensorfiles
 from bokehlib.io.errors import InputError
 from bokehlib.study import FOREGROUND_NEGATIVE, Pisa, Recipe
