@@ -1,6 +1,7 @@
 """Laws of the files: what is written, what is refused, and what tables make of it."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -188,6 +189,7 @@ def test_results_go_where_they_are_sent():
     assert results.resolve() == results.RESULTS
     assert results.resolve(smoke=True) == results.RESULTS / "runs" / "smoke"
     assert results.resolve("/tmp/elsewhere", smoke=True).as_posix() == "/tmp/elsewhere"
+    assert results.resolve("mine") == Path.cwd() / "mine"
 
 
 # --- The paper's numbers ---------------------------------------------------------------------

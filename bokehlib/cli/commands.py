@@ -123,7 +123,7 @@ def _add_data(commands: Any) -> Any:
     build = actions.add_parser("build", allow_abbrev=False, help="SYNBOKEH300 of your own photos")
     build.add_argument("--photos", metavar="FOLDER", required=True, help="of photographs")
     build.add_argument("--foregrounds", metavar="FOLDER", required=True, help="of RGBA files")
-    build.add_argument("--out", metavar="FOLDER", default="", help="results/runs/data/synbokeh300")
+    build.add_argument("--out", metavar="FOLDER", default="", help="in the cache folder by default")
     build.add_argument("--scenes", metavar="N", default="300", help="how many, 300 by default")
     build.add_argument("--device", metavar="NAME", default="auto", help="auto, cpu or cuda")
     build.set_defaults(run=_data_build)

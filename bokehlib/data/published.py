@@ -1,7 +1,7 @@
-"""The data sets that others hold: which there are, where they lie, where they are to be had.
+"""The data sets that others hold: which there are, where they lie, where to get them.
 
 A set is looked for as `<name>` or under one of its own names in the folder BOKEHLIB_DATA, then in
-results/runs/data. No torch here, and no picture is read.
+`BUILT`. No torch here, and no picture is read.
 """
 
 import os
@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from bokehlib.io.errors import InputError
+from bokehlib.io.places import cache_folder
 
-BUILT = Path(__file__).resolve().parents[2] / "results" / "runs" / "data"
+BUILT = cache_folder() / "data"
 SEARCH_RANGE = (2.0, 200.0)  # px per unit of disparity, for an aperture that is not known
 SEARCH_GRID = 12  # apertures in it
 SEARCH_STEPS = 8  # of the golden section that follows
@@ -105,7 +106,7 @@ def absence(name: str) -> str:
     folder = PUBLISHED[name].folder
     return (
         f"{folder}: not here; accepted: a folder of that name in BOKEHLIB_DATA ({own or 'unset'}) "
-        f"or results/runs/data; to be had: {PUBLISHED[name].source}; {CHECK} says what is missing"
+        f"or {BUILT}; source: {PUBLISHED[name].source}; {CHECK} says what is missing"
     )
 
 

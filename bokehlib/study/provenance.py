@@ -9,7 +9,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[2]
+from bokehlib.io.places import ROOT
+
 MEASURED_WITH = (
     *("torch", "triton", "diffusers", "torchmetrics", "lpips", "DISTS-pytorch", "numba", "numpy"),
 )

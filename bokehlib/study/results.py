@@ -17,15 +17,15 @@ from PIL import Image
 
 from bokehlib import study
 from bokehlib.data import PUBLISHED, protocol
+from bokehlib.io.places import RESULTS
 from bokehlib.io.weightfiles import painter
 from bokehlib.study import tables
-from bokehlib.study.provenance import ROOT, agree, beside
+from bokehlib.study.provenance import agree, beside
 from bokehlib.study.provenance import stamp as stamp  # whoever writes scores finds it here
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-RESULTS = ROOT / "results"
 KEY = ["dataset", "image", "method", "blur", "perturbation"]  # what makes a row one measurement
 METRICS = ["psnr", "ssim", "lpips_alex", "lpips_squeeze", "lpips_vgg", "dists"]
 COLUMNS = [*KEY, *METRICS, "seconds"]
@@ -35,9 +35,9 @@ PICTURE_QUALITY = 86  # of WebP: a quarter of the bytes of a PNG of half its pix
 
 
 def resolve(results: str = "", smoke: bool = False) -> Path:
-    """Folder of results: the given one, else the repository's, where smoke runs keep apart."""
+    """Folder of results: the given one, else `places.RESULTS`, where smoke runs keep apart."""
     if results:
-        return ROOT / results
+        return Path(results).absolute()
     return RESULTS / "runs" / "smoke" if smoke else RESULTS
 
 

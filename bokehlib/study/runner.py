@@ -271,6 +271,7 @@ def reproduce(
         InputError: unknown table or figure.
     """
     root = resolve(results, smoke)
+    results = str(root) if results else ""  # notebooks run in the repository's folder
     steps, left_out = plan(list(names) or study.ARTEFACTS, smoke, fresh, root)
     for line in left_out:
         print(f"left out: {line}")

@@ -1,7 +1,6 @@
 """The one prompt of all pictures, embedded once by SDXL's two text encoders and kept on disk."""
 
 import hashlib
-import os
 from pathlib import Path
 
 import torch
@@ -9,6 +8,7 @@ import torch
 from bokehlib.bokehdiff.sdxl_files import ENCODERS, TOKENIZERS, weight_file
 from bokehlib.io import tensorfiles
 from bokehlib.io.errors import InputError
+from bokehlib.io.places import cache_folder
 
 PROMPT = "an excellent photo with a large aperture"  # of the published code
 
@@ -17,7 +17,7 @@ def embeddings(base: Path, prompt: str = PROMPT) -> tuple[torch.Tensor, torch.Te
     """What `BokehPipeline.set_prompt` takes, in float32 on the CPU.
 
     The text encoders are loaded only if this prompt was never embedded with these very files; they
-    are gone from memory afterwards. The cache is BOKEHLIB_CACHE, or bokehlib in the user's cache.
+    are gone from memory afterwards. The cache is `places.cache_folder`.
 
     Args:
         base: an SDXL base in the layout of diffusers.
@@ -30,20 +30,13 @@ def embeddings(base: Path, prompt: str = PROMPT) -> tuple[torch.Tensor, torch.Te
     Raises:
         InputError: no text encoders in the base, or they do not fit their files.
     """
-    kept = _cache() / f"prompt-{_key(base, prompt)}.safetensors"
+    kept = cache_folder() / f"prompt-{_key(base, prompt)}.safetensors"
     if not kept.is_file():
         hidden, pooled = _embed(base, prompt)
         found = {"hidden": hidden, "pooled": pooled}
         tensorfiles.write(found, kept, {"prompt": prompt}, dtype=torch.float32)
     tensors, _ = tensorfiles.read(kept)
     return tensors["hidden"], tensors["pooled"]
-
-
-def _cache() -> Path:
-    if own := os.environ.get("BOKEHLIB_CACHE"):
-        return Path(own)
-    users = os.environ.get("XDG_CACHE_HOME")
-    return (Path(users) if users else Path.home() / ".cache") / "bokehlib"
 
 
 def _key(base: Path, prompt: str) -> str:
