@@ -279,7 +279,7 @@ def test_a_published_set_that_is_not_here_is_one_line_for_all_methods(made_up, m
     assert (code, ran) == (0, [("40_quality_tables", "")] * 2)
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("left out")]
     assert [line.split(":")[1] for line in lines] == [" ebb_val294", " blb_level5"]
-    assert all("to be had" in line for line in lines)
+    assert all("source: " in line for line in lines)
 
 
 def test_a_published_set_is_measured_by_its_own_worker_and_who_borrows_comes_later(made_up):

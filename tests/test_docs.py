@@ -17,10 +17,10 @@ from bokehlib import study
 from bokehlib.classical import scattering
 from bokehlib.cli import commands
 from bokehlib.io import animation, disparity_maps, images, photographic, photos
+from bokehlib.io.places import ROOT
 from bokehlib.optics import Lens, circle_of_confusion, token_radius
 from bokehlib.pathtracing import __main__ as pathtracing
 from bokehlib.study import readme
-from bokehlib.study.results import ROOT
 
 README = ROOT / "README.md"
 PAGES = [README, *sorted((ROOT / "docs").glob("*.md"))]

@@ -377,7 +377,7 @@ def test_each_name_of_ebb_has_its_exposure(ebb_root):
 
 def test_a_set_that_is_not_here_is_one_line_that_says_where_it_is_to_be_had(here):
     for name in data.PUBLISHED:
-        with pytest.raises(InputError, match=r"not here; accepted: .*to be had: ") as error:
+        with pytest.raises(InputError, match=r"not here; accepted: .*source: ") as error:
             load_dataset(name)
         assert "\n" not in str(error.value)
         assert data.data_hash(name) == ""
@@ -412,13 +412,13 @@ def test_check_says_what_is_there_what_is_left_out_and_what_is_missing(
     code, out, err = run(capsys, "data", "check", str(blb.parent))
     assert (code, err) == (1, "")
     lines = out.splitlines()
-    assert lines[0].startswith("ebb_val294: not here; to be had: the last 294 pairs")
+    assert lines[0].startswith("ebb_val294: not here; source: the last 294 pairs")
     assert f"put it into {blb.parent / 'ebb_val294'}" in lines[0]
     assert lines[1] == f"blb_level5: 5 of 100 pictures can be used, 1 left out, in {blb}"
     assert lines[2] == f"  found with BOKEHLIB_DATA={blb.parent}"
-    assert lines[3].startswith("  94 pictures are missing; to be had: BLB")
+    assert lines[3].startswith("  94 pictures are missing; source: BLB")
     assert "277/bokeh_04_01.exr: found a broken or truncated" in lines[4]
-    assert lines[5].startswith("synbokeh300: not here; to be had: never released")
+    assert lines[5].startswith("synbokeh300: not here; source: never released")
     assert lines[6].startswith("rendered: not here; made by ")
     assert len(lines) == 7
 

@@ -14,8 +14,8 @@ from bokehlib import cli
 from bokehlib.evaluation import aperture_search
 from bokehlib.io import images, processes
 from bokehlib.io.errors import InputError
+from bokehlib.io.places import ROOT
 from bokehlib.study import results
-from bokehlib.study.results import ROOT
 
 PHOTOS = ("a.png", "b.jpg", "c.png")
 SCENES = 3

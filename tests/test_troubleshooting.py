@@ -13,7 +13,7 @@ from PIL import Image
 
 from bokehlib import cli
 from bokehlib.io import images
-from bokehlib.study.results import ROOT
+from bokehlib.io.places import ROOT
 
 PAGE = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
 QUOTED = re.findall(r"```text\n(.*)\n```", PAGE)

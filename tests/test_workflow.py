@@ -5,7 +5,7 @@ from importlib.util import find_spec
 
 import pytest
 
-from bokehlib.study.results import ROOT
+from bokehlib.io.places import ROOT
 
 cli = pytest.importorskip("snakemake.cli")
 

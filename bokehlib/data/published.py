@@ -30,7 +30,7 @@ class Published:
     Attributes:
         folder: its folder's name.
         aliases: other names that its folder may have.
-        source: where it is to be had, and under what terms.
+        source: where to get it, and under what terms.
         exposure: how the input's mean is brought to the truth's, one of `exposure.ALIGNMENTS`.
         aperture: "known", "searched" for one that fits the whole set best, or the name of the set
             whose searched aperture is taken.
@@ -96,7 +96,7 @@ def find_published(name: str) -> Path | None:
 
 
 def absence(name: str) -> str:
-    """One line for a set that is not here: where it was looked for and where it is to be had.
+    """One line for a set that is not here: where it was looked for, and its source.
 
     Also for `rendered`, which is nobody's but made by commands.
     """

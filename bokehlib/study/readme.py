@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from bokehlib.io.places import ROOT
 from bokehlib.study import results, tables
 
 MARKS = ("<!-- tableS2 -->\n", "<!-- /tableS2 -->")
@@ -22,7 +23,7 @@ def shown(text: str) -> str:
 
 def update() -> None:
     """Bring README.md up to date."""
-    path = results.ROOT / "README.md"
+    path = ROOT / "README.md"
     text = path.read_text(encoding="utf-8")
     new = text.replace(MARKS[0] + shown(text), MARKS[0] + table())
     with results.replacing(path) as temporary:

@@ -19,11 +19,11 @@ from typing import Any
 
 from bokehlib import data, methods, study
 from bokehlib.io.errors import InputError
+from bokehlib.io.places import ROOT
 from bokehlib.study import pictures
 from bokehlib.study.results import (
     PARTS,
     RESULTS,
-    ROOT,
     probe_parameters,
     read_stamp,
     replacing,

@@ -41,7 +41,7 @@ def open_set(name: str, few: int | None = None, progress: bool = True) -> Conten
 
 
 def check(path: str | Path, progress: bool = True) -> tuple[list[str], bool]:
-    """What a folder holds of the published sets, what is missing and where it is to be had.
+    """What a folder holds of the published sets, what is missing, and its source.
 
     Args:
         path: the folder of one set, or of several under their names.
@@ -63,7 +63,7 @@ def check(path: str | Path, progress: bool = True) -> tuple[list[str], bool]:
         places = [root / name for name in (folder, *known.aliases)]
         here = [place for place in [*places, root] if place.is_dir() and layout.recognise(place)]
         if not here:
-            lines.append(f"{folder}: not here; to be had: {known.source}; put it into {places[0]}")
+            lines.append(f"{folder}: not here; source: {known.source}; put it into {places[0]}")
             continue
         found = layout.contents(here[0]).proved(_bar(folder, progress))
         lines += _report(folder, here[0], found)
@@ -83,7 +83,7 @@ def _report(folder: str, place: Path, found: Contents) -> Iterator[str]:
         yield f"  found with BOKEHLIB_DATA={place.parent.resolve()}"
     absent = found.expected - len(found.shots) - found.left_out
     if absent > 0:
-        yield f"  {absent} pictures are missing; to be had: {PUBLISHED[folder].source}"
+        yield f"  {absent} pictures are missing; source: {PUBLISHED[folder].source}"
     if 2 * found.top_nearer > len(found.shots):
         yield (
             f"  in {found.top_nearer} of them the upper third is nearer than the lower: is the "
