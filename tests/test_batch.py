@@ -8,6 +8,7 @@ import papermill
 import pytest
 
 from bokehlib import data, methods, study
+from bokehlib.io import places
 from bokehlib.io.errors import InputError
 from bokehlib.study import results, runner
 
@@ -50,7 +51,7 @@ def test_a_notebook_runs_in_this_python_at_the_root_and_what_stands_is_not_run_a
     first = runner.run("divide", notebooks.root, divisor=2)
     assert runner.run("divide", notebooks.root, divisor=2) == first
     runs = notebooks.log.read_text().splitlines()
-    assert runs == [f"{sys.executable} {results.ROOT}"]
+    assert runs == [f"{sys.executable} {places.ROOT}"]
     assert executed(notebooks) == [first.name]
     runner.run("divide", notebooks.root, fresh=True, divisor=2)
     assert len(notebooks.log.read_text().splitlines()) == 2

@@ -9,6 +9,7 @@ import pytest
 from made_up import STAMP, fill, rows, write
 
 from bokehlib import study
+from bokehlib.io import places
 from bokehlib.study import results, tables
 
 TABLE_NAMES = list(tables.CAPTIONS)
@@ -173,7 +174,7 @@ def test_a_stamp_names_what_made_the_numbers_and_no_machine():
     assert stamp["versions"]["torch"]
     assert stamp["wall_seconds"] == 1.3
     assert json.loads(json.dumps(stamp)) == stamp
-    assert str(results.ROOT.parent) + "/" not in json.dumps(stamp)
+    assert str(places.ROOT.parent) + "/" not in json.dumps(stamp)
 
 
 def test_rows_from_different_commits_are_announced_and_others_are_not(tmp_path):

@@ -13,8 +13,9 @@ import pytest
 import yaml
 
 from bokehlib import data, methods, study
+from bokehlib.io.places import ROOT
 from bokehlib.study import tables
-from bokehlib.study.results import ROOT, published, read_stamp
+from bokehlib.study.results import published, read_stamp
 
 
 def differences(recipe, base=study.FULL, prefix=""):
