@@ -8,8 +8,7 @@ from torch._dynamo.testing import CompileCounter
 from bokehlib import Lens
 from bokehlib.bokehdiff import mini, sdxl
 from bokehlib.bokehdiff.inference import GroupNorm, accelerate
-from bokehlib.bokehdiff.pipeline import for_any_lens
-from bokehlib.pisa.processor import pisa_sites
+from bokehlib.pisa.processor import for_any_lens, pisa_sites
 
 
 @pytest.mark.parametrize("shape", [(2, 12, 5, 7), (3, 12, 40)])

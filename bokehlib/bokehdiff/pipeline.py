@@ -7,7 +7,7 @@ Beyond the paper, each off by default, are `residual` and the optics as channels
 """
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -20,7 +20,7 @@ from bokehlib import optics
 from bokehlib.bokehdiff import residual, tiling, unet_changes
 from bokehlib.bokehdiff.tiling import reflect
 from bokehlib.optics import Lens
-from bokehlib.pisa.processor import TokenOptics, install, pisa_sites
+from bokehlib.pisa.processor import TokenOptics, for_any_lens, install, pisa_sites
 
 SAMPLING = (16, 4)  # disparities along a ray, sources a token
 RAMP = 4  # tokens of the coarsest grid over which neighbouring tiles are blended, at least
@@ -348,17 +348,3 @@ class BokehPipeline(DiffusionPipeline):
             level = {"down_blocks": index, "mid_block": levels - 1}.get(part, levels - 1 - index)
             strides.add(self.latent_stride * 2**level)
         return strides
-
-
-def for_any_lens(found: dict[int, TokenOptics], hardness: float) -> dict[int, TokenOptics]:
-    """The same for a compiled U-Net, which is not to be compiled anew for every lens.
-
-    The window of visibility grows with the lens, and hardness with training.
-    """
-    for grid in found.values():
-        if grid.visibility is not None:
-            torch._dynamo.maybe_mark_dynamic(grid.visibility.counts, (2, 3))
-    return {
-        tokens: replace(here, hardness=torch.full((), hardness, device=here.radius.device))
-        for tokens, here in found.items()
-    }

@@ -5,7 +5,7 @@ a layer finds its own grid by its number of tokens. Nothing is kept between two 
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -32,6 +32,20 @@ class TokenOptics:
     radius: torch.Tensor
     visibility: Visibility | None
     hardness: float | torch.Tensor
+
+
+def for_any_lens(found: dict[int, TokenOptics], hardness: float) -> dict[int, TokenOptics]:
+    """The same for a compiled U-Net, which is not to be compiled anew for every lens.
+
+    The window of visibility grows with the lens, and hardness with training.
+    """
+    for grid in found.values():
+        if grid.visibility is not None:
+            torch._dynamo.maybe_mark_dynamic(grid.visibility.counts, (2, 3))
+    return {
+        tokens: replace(here, hardness=torch.full((), hardness, device=here.radius.device))
+        for tokens, here in found.items()
+    }
 
 
 class AttentionProcessor:
