@@ -7,8 +7,7 @@ import pytest
 import torch
 
 from bokehlib import optics
-from bokehlib.optics import Lens
-from bokehlib.optics import rays as visibility
+from bokehlib.optics import Lens, rays
 from bokehlib.pisa import coverage
 
 
@@ -121,7 +120,7 @@ def test_visibility_is_the_share_of_rays_that_cross_no_surface(grid, thickness):
 
 @pytest.mark.parametrize("count", [1, 3, 4, 64, 255])
 def test_points_of_token_and_lens_lie_inside_and_are_spread_evenly(count):
-    square, disc = visibility.query_offsets(count), visibility.lens_points(count)
+    square, disc = rays.query_offsets(count), rays.lens_points(count)
     assert square.shape == disc.shape == (count, 2)
     assert len(torch.unique(disc, dim=0)) == count
     assert square.abs().max() < 0.5
@@ -281,11 +280,11 @@ def test_it_is_the_same_every_time_and_draws_no_random_numbers():
     assert torch.equal(torch.get_rng_state(), before)
 
 
-@pytest.mark.parametrize("rays", [1, 300])
-def test_the_size_of_the_chunks_does_not_matter(rays, monkeypatch):
+@pytest.mark.parametrize("at_once", [1, 300])
+def test_the_size_of_the_chunks_does_not_matter(at_once, monkeypatch):
     arguments = noise(2, 1, 32, 48, seed=6), Lens(0.3, 25.0), (4, 6)
     whole = thin(*arguments).counts
-    monkeypatch.setitem(visibility.CHUNK, "cpu", rays)
+    monkeypatch.setitem(rays.CHUNK, "cpu", at_once)
     assert torch.equal(thin(*arguments).counts, whole)
 
 
@@ -319,7 +318,7 @@ def test_it_holds_the_pairs_within_reach_and_is_0_beyond():
 
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
 def test_it_needs_at_most_256_mb_of_temporaries(device, monkeypatch):
-    monkeypatch.setitem(visibility.CHUNK, "cpu", visibility.CHUNK[device])
+    monkeypatch.setitem(rays.CHUNK, "cpu", rays.CHUNK[device])
     disparity, lens, grid = noise(1, 1, 144, 144), Lens(0.5, 90.0), (48, 48)
 
     def work():

@@ -13,13 +13,14 @@ from bokehlib.optics.lens import (
     token_positions,
     token_radius,
 )
-from bokehlib.optics.occlusion import HAS_TRITON, Visibility, visibility
+from bokehlib.optics.occlusion import HAS_TRITON, MODELS, Visibility, visibility
 from bokehlib.optics.rays import CHUNK, source_offsets
 
 __all__ = [
     "CHUNK",
     "HAS_TRITON",
     "IN_FOCUS_RADIUS",
+    "MODELS",
     "Grid",
     "Lens",
     "Visibility",
