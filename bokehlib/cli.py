@@ -1,4 +1,4 @@
-"""The command line: `python -m bokehlib render | methods | study | data`.
+"""The command line: `python -m bokehlib render | methods | study | data | refocus`.
 
 Arguments and files are checked before torch is imported. Whatever a user can mend is one line on
 stderr and exit code 2; Ctrl-C is exit code 130.
@@ -12,6 +12,7 @@ import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from pkgutil import resolve_name
 
 from bokehlib import methods, render_options, rendering, study
 from bokehlib.errors import InputError, Parser, number, run_command
@@ -21,6 +22,9 @@ USAGE = {
     "methods": "no arguments",
     "study": "[TABLE ...] [--smoke] [--fresh]",
     "data": "check PATH, build, disparity PATH",
+}
+COMMANDS = {  # name -> (module with `add_options` and `run`, help); imported on use alone
+    "refocus": ("bokehlib.extras.refocus", "a page: click on what should be in focus"),
 }
 
 
@@ -45,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 class _Parser(Parser):
-    accepted = ", ".join(USAGE)
+    accepted = ", ".join([*USAGE, *COMMANDS])
 
 
 def _parse(argv: list[str]) -> argparse.Namespace:
@@ -90,8 +94,14 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     depth.set_defaults(run=_data_disparity)
     depth.accepted = "PATH [--depth-model ID|FOLDER] [--download] [--device auto|cpu|cuda]"
 
+    for name, (module, words) in COMMANDS.items():
+        extra = commands.add_parser(name, allow_abbrev=False, help=words)
+        if argv[:1] == [name]:
+            resolve_name(f"{module}:add_options")(extra)
+        extra.set_defaults(run=_extra, module=module)
+
     for name, parser_of_command in commands.choices.items():
-        parser_of_command.accepted = USAGE[name]
+        parser_of_command.accepted = USAGE.get(name, "")  # "": argparse's own usage
     command = commands.choices.get(argv[0], parser) if argv else parser
     if command is sets:
         command = actions.choices.get(argv[1], sets) if argv[1:] else sets
@@ -141,6 +151,11 @@ def _quieten() -> None:
 def _render(arguments: argparse.Namespace) -> int:
     _quieten()
     return rendering.run(arguments)
+
+
+def _extra(arguments: argparse.Namespace) -> int:
+    _quieten()
+    return resolve_name(f"{arguments.module}:run")(arguments)
 
 
 def _methods(arguments: argparse.Namespace) -> int:

@@ -20,8 +20,7 @@ from bokehlib.results import RESULTS, ROOT, replacing, resolve
 
 PAGES = RESULTS / "runs" / "html"
 IN_FULL = ("0", "4")  # notebooks of these stages run in full; so do the reporters of the study
-WIDGETS = "application/vnd.jupyter.widget-view+json"
-_LIVE = "<p><em>Widgets live in JupyterLab, not on this page.</em></p>"
+_LIVE = "<p><em>The page opens in JupyterLab, not here.</em></p>"
 _FORMULA = re.compile(r"\$\$(.+?)\$\$|\$([^$\n]+(?:\n[^$\n]+)?)\$", re.DOTALL)
 _CODE = re.compile(r"(```.*?```|`[^`\n]+`)", re.DOTALL)
 _PLAIN = {  # TeX that matplotlib does not know -> what it does
@@ -87,12 +86,11 @@ def page(executed: Path, home: str) -> str:
     from nbconvert import HTMLExporter
 
     notebook = nbformat.read(executed, as_version=4)
-    notebook.metadata.pop("widgets", None)
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
             cell.source = drawn(_linked(cell.source, home))
         for output in cell.get("outputs", []):
-            if WIDGETS in output.get("data", {}):
+            if "<iframe" in output.get("data", {}).get("text/html", ""):
                 output.data = {"text/html": _LIVE}
     made, _ = HTMLExporter(template_name="lab").from_notebook_node(notebook)
     return re.sub(r"<script\b.*?</script>", "", made, flags=re.DOTALL)

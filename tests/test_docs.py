@@ -37,7 +37,6 @@ from bokehlib.benchmark import __main__ as benchmark
 from bokehlib.benchmark import agreement
 from bokehlib.optics import Lens, circle_of_confusion, token_radius
 from bokehlib.pathtracing import __main__ as pathtracing
-from bokehlib.refocus import __main__ as refocus
 from bokehlib.results import ROOT
 
 README = ROOT / "README.md"
@@ -57,7 +56,6 @@ PROGRAMS = {
     "bokehlib.origin_classes": origin_classes.command_line,
     "bokehlib.prior": prior.command_line,
     "bokehlib.pathtracing": pathtracing.command_line,
-    "bokehlib.refocus": refocus.command_line,
     "bokehlib.rivals": rivals.command_line,
     "bokehlib.scoring": scoring.command_line,
     "bokehlib.train_refiner": train_refiner.command_line,

@@ -1,0 +1,277 @@
+"""`python -m bokehlib refocus`: a local page where a click on a photo sets what is in focus.
+
+The page works at `WORKING` px and prints the command that renders the same picture at full size.
+The same page opens inside `notebooks/02_refocus`. No other module imports gradio.
+"""
+
+import argparse
+import os
+import shlex
+import threading
+from functools import lru_cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bokehlib import depthmaps, estimate, images, lenses, methods, photofiles
+from bokehlib.errors import InputError, number
+from bokehlib.photographs import Photo, motorcycle
+from bokehlib.render_options import DEFAULT_METHOD
+from bokehlib.results import RESULTS
+
+WORKING = 512  # px, longer side of what the page shows
+WIDEST = 0.06  # largest aperture, of the photo's longer side; the page opens at half of it
+WIDEST_RANGE = 0.25  # disparity to either side of the focus
+IN_FOCUS = np.array([1.0, 0.55, 0.0], dtype=np.float32)  # colour on the disparity map
+HOST = "127.0.0.1"
+CSS = ".gradio-container {max-width: 1112px !important; margin: auto}"  # two columns of WORKING px
+
+
+class Refocus:
+    """A photo at the working size of the page, refocused by any renderer that is ready."""
+
+    def __init__(self, photo: Photo, files: str = "PHOTO --disparity DISPARITY"):
+        """Resize the photo; no renderer is loaded yet.
+
+        Args:
+            photo: With its disparity, in any size.
+            files: How the command line of `render` names the photo and its disparity.
+        """
+        height, width = photo.disparity.shape
+        self.longest, self.files = max(height, width), files
+        self.scale = min(1.0, WORKING / self.longest)
+        self.view = photo if self.scale == 1 else photo.resized(max(1, round(width * self.scale)))
+        self._load = lru_cache(maxsize=2)(methods.load)
+
+    def focus_at(self, x: int, y: int) -> float:
+        """Disparity under a pixel of the view, to the four decimals of the printed command."""
+        return round(float(self.view.disparity[y, x]), 4)
+
+    def render(
+        self, focus: float, aperture: float, spread: float = 0.0, method: str = DEFAULT_METHOD
+    ) -> np.ndarray:
+        """Render the view.
+
+        Args:
+            focus: The disparity in focus.
+            aperture: Blur radius in pixels of the whole photo per unit of disparity.
+            spread: Disparity to either side of the focus that stays sharp.
+            method: Name of a renderer.
+
+        Returns:
+            (H, W, 3) in [0, 1].
+        """
+        import torch
+
+        from bokehlib.optics import Lens
+
+        image, _ = self.view.tensors()
+        disparity = torch.from_numpy(self._flattened(focus, spread))[None, None]
+        torch.manual_seed(0)
+        with torch.inference_mode():
+            lens = Lens(focus, aperture * self.scale)
+            picture = self._load(method)(image, disparity, lens)
+        return picture[0].permute(1, 2, 0).float().cpu().numpy()
+
+    def focus_map(self, focus: float, aperture: float, spread: float = 0.0) -> np.ndarray:
+        """The view's disparity in grey with what is in focus in colour, (H, W, 3) in [0, 1]."""
+        radius = aperture * self.scale * np.abs(self._flattened(focus, spread) - focus)
+        grey = np.repeat(self.view.disparity[..., None], 3, axis=-1)
+        return np.where(radius[..., None] < 0.5, (grey + IN_FOCUS) / 2, grey)
+
+    def _flattened(self, focus: float, spread: float) -> np.ndarray:
+        return lenses.flatten(self.view.disparity, focus, focus - spread, focus + spread)
+
+    def command(
+        self, focus: float, aperture: float, spread: float = 0.0, method: str = DEFAULT_METHOD
+    ) -> str:
+        """The command that renders the same picture at full size."""
+        kept = f" --focus-range {spread:.4g}" if spread else ""
+        return (
+            f"python -m bokehlib render {self.files} --focus-disparity {focus:.4g}{kept} "
+            f"--aperture {aperture:.4g} --method {method} --out refocused.png"
+        )
+
+    def page(self, method: str = DEFAULT_METHOD) -> Any:
+        """The page as a `gradio.Blocks`, not yet served."""
+        import gradio as gr
+
+        middle = self.focus_at(*(side // 2 for side in self.view.disparity.shape[::-1]))
+        widest = max(1, round(WIDEST * self.longest))
+
+        def pick(event: gr.SelectData) -> float:
+            return self.focus_at(*event.index)
+
+        def show(*setting: Any) -> tuple[np.ndarray, np.ndarray, str]:
+            picture = _levels(self.render(*setting))
+            return picture, _levels(self.focus_map(*setting[:3])), self.command(*setting)
+
+        still: dict[str, Any] = {"interactive": False, "buttons": [], "format": "png"}
+        still |= {"show_label": False, "min_width": 320}
+        quiet: dict[str, Any] = {"analytics_enabled": False, "delete_cache": (600, 600)}  # s
+        with gr.Blocks(title="Refocus", **quiet) as page:
+            gr.Markdown("# Refocus")
+            gr.Markdown("Click on what should be in focus; the disparity map shows it in orange.")
+            with gr.Row():
+                picture = gr.Image(_levels(self.view.image), alt_text="refocused photo", **still)
+                depth = gr.Image(alt_text="disparity", **still)
+            with gr.Row():
+                with gr.Column():
+                    label = "Aperture, px per unit of disparity"
+                    focus = gr.Slider(0, 1, middle, step=1e-4, label="Focus, disparity", buttons=[])
+                    aperture = gr.Slider(0, widest, widest / 2, step=0.5, label=label, buttons=[])
+                    label = "In focus to either side, disparity"
+                    spread = gr.Slider(0, WIDEST_RANGE, 0, step=0.005, label=label, buttons=[])
+                with gr.Column():
+                    name = gr.Dropdown(methods.ready(), value=method, label="Method")
+                    label = "Command that renders this at full size"
+                    command = gr.Textbox(label=label, lines=4, max_lines=9, buttons=["copy"])
+            setting = [focus, aperture, spread, name]
+            gr.on([picture.select, depth.select], pick, None, focus, show_progress="hidden")
+            gr.on(
+                [page.load, *(part.change for part in setting)],
+                show,
+                setting,
+                [picture, depth, command],
+                trigger_mode="always_last",
+                show_progress="minimal",
+                show_progress_on=picture,
+            )
+        return page
+
+
+def read(
+    photo: str, disparity: str = "", *, estimated: bool = False, download: bool = False
+) -> Refocus:
+    """Open a photo with its disparity.
+
+    Args:
+        photo: Any file that the command `render` takes.
+        disparity: Its map; "" for the one in the photo's own file.
+        estimated: Let a depth network estimate the map instead.
+        download: Fetch the network if it is not here.
+
+    Raises:
+        InputError: A file is missing or broken, there is no map, or it is of another shape.
+    """
+    image = photofiles.read(photo, "PHOTO").image
+    if estimated:
+        estimate.check(download=download)
+        device = methods.resolve_device("auto")
+        depth = estimate.estimate(image, estimate.MODEL, device, download)
+    elif disparity and Path(disparity) != Path(photo):
+        depth = depthmaps.read(disparity)
+    else:
+        try:
+            image, depth = depthmaps.of_photo(photo, image)
+        except InputError as error:
+            found = f"none given and none in {photo}"
+            raise InputError(
+                f"--disparity: found {found}; accepted: {depthmaps.ACCEPTED}"
+            ) from error
+    values = images.match_size(depth.disparity, *image.shape[:2])
+    option = ["--estimate-disparity"] if estimated else ["--disparity", disparity or photo]
+    return Refocus(Photo(image.clip(max=1), values, depth.source), shlex.join([photo, *option]))
+
+
+def demo(folder: Path = RESULTS / "runs" / "refocus", width: int = 741) -> Refocus:
+    """Open the motorcycle of scikit-image, `width` px wide, as files that `render` can read."""
+    folder.mkdir(parents=True, exist_ok=True)
+    photo, disparity = (os.path.relpath(folder / f"{n}.png") for n in ("photo", "disparity"))
+    shot = motorcycle().resized(width)
+    images.write_image(photo, shot.image)
+    images.write_disparity(disparity, shot.disparity)
+    return read(photo, disparity)
+
+
+def serve(page: Any, port: int = 0, browser: bool = False) -> str:
+    """Serve a page on this machine alone, inline where a notebook asks for it.
+
+    Args:
+        page: As of `Refocus.page`.
+        port: 0 for any that is free.
+        browser: Open it in the browser.
+
+    Returns:
+        Its address; `page.close()` ends it.
+    """
+    import gradio as gr
+
+    local = {"font": ["system-ui", "sans-serif"], "font_mono": ["ui-monospace", "monospace"]}
+    _, address, _ = page.launch(
+        server_name=HOST,
+        server_port=port or None,
+        inbrowser=browser,
+        share=False,
+        prevent_thread_lock=True,
+        quiet=True,
+        show_error=True,
+        ssr_mode=False,
+        footer_links=[],
+        height=800,
+        css=CSS,
+        theme=gr.themes.Default(**local),
+    )
+    return address
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of the command."""
+    parser.add_argument("photo", metavar="PHOTO", nargs="?", default="", help="or one to try")
+    depth = parser.add_mutually_exclusive_group()
+    depth.add_argument("--disparity", metavar="FILE", default="", help="or PHOTO has one in it")
+    depth.add_argument("--estimate-disparity", action="store_true", help="by a depth network")
+    parser.add_argument("--download", action="store_true", help="fetch it if it is not here")
+    parser.add_argument("--method", metavar="NAME", default=DEFAULT_METHOD, help="see `methods`")
+    parser.add_argument("--port", metavar="N", default="0", help="any that is free by default")
+    parser.add_argument("--no-browser", action="store_true", help="only print the address")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Serve the page until Ctrl-C.
+
+    Raises:
+        InputError: The arguments or files are bad, gradio is missing, or the port is taken.
+    """
+    port = _check(arguments)
+    network = {"estimated": arguments.estimate_disparity, "download": arguments.download}
+    shot = read(arguments.photo, arguments.disparity, **network) if arguments.photo else demo()
+    page = shot.page(arguments.method)
+    try:
+        address = serve(page, port, not arguments.no_browser)
+    except OSError as error:
+        accepted = "a free port, or 0 for any"
+        raise InputError(f"--port: found {port}, which is taken; accepted: {accepted}") from error
+    print(f"{address} (Ctrl-C ends it)", flush=True)
+    try:
+        threading.Event().wait()
+    finally:
+        page.close(verbose=False)
+    return 0
+
+
+def _check(arguments: argparse.Namespace) -> int:
+    """The port, after everything that can be wrong without reading a file."""
+    accepted = "a whole number from 0 to 65535, 0 for any that is free"
+    port = number(arguments.port, "--port", accepted, low=0, high=65535)
+    if port != int(port):
+        raise InputError(f"--port: found {arguments.port!r}; accepted: {accepted}")
+    if arguments.method not in methods.ready():
+        ready = ", ".join(methods.ready())
+        raise InputError(f"--method: found {arguments.method!r}; accepted: {ready}")
+    if arguments.download and not arguments.estimate_disparity:
+        raise InputError("--download: found alone; accepted: with --estimate-disparity")
+    depth = "--disparity FILE" if arguments.disparity else "--estimate-disparity"
+    if not arguments.photo and (arguments.disparity or arguments.estimate_disparity):
+        raise InputError(f"{depth}: found without a photo; accepted: PHOTO {depth}")
+    if find_spec("gradio") is None:
+        raise InputError(
+            "refocus: found no package gradio; accepted: an environment with bokehlib[study]"
+        )
+    return int(port)
+
+
+def _levels(picture: np.ndarray) -> np.ndarray:
+    return np.round(picture.clip(0, 1) * 255).astype(np.uint8)
