@@ -1,302 +1,195 @@
-"""Laws of refocusing by click, without a browser: what a click means, and what is out of date."""
+"""Refocusing by click: what a click means, what the page renders, and the page in a browser."""
 
-import threading
+import base64
+import io
+import os
+import shlex
+import signal
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
+from scipy import ndimage
 
-from bokehlib import estimate, images
+from bokehlib import classical, cli, estimate, images
 from bokehlib.depthmaps import DepthMap
-from bokehlib.errors import InputError
+from bokehlib.extras import refocus
+from bokehlib.optics import Lens
 from bokehlib.photographs import Photo
-from bokehlib.refocus import __main__ as page
-from bokehlib.refocus import app, session
-from bokehlib.refocus.latest import Latest, OutOfDate
-from bokehlib.refocus.session import PREVIEW, RESULT, Session, Setting
 
-PATIENCE = 60  # s, for machines with much else to do
+PATIENCE = 120_000  # ms, for machines with much else to do
 FAR, NEAR = 0.2, 0.9
+HEIGHT, WIDTH = 200, 300
+BLOB = """async image => {
+    const bytes = new Uint8Array(await (await fetch(image.src)).arrayBuffer());
+    return btoa(Array.from(bytes, byte => String.fromCharCode(byte)).join(''));
+}"""
 
 
-def photo(height=200, width=300):
+def photo(enlarged=1):
     """Noise, its left half near and its right half far."""
-    noise = np.random.default_rng(0).random((height, width, 3), dtype=np.float32)
-    depth = np.full((height, width), NEAR, dtype=np.float32)
-    depth[:, width // 2 :] = FAR
-    return Photo(noise, depth, "made")
-
-
-class Recorder:
-    """A renderer that keeps what it was asked and returns the photo, darker the farther it is."""
-
-    def __init__(self):
-        self.asked = []
-
-    def __call__(self, image, disparity, lens):
-        self.asked.append((disparity, lens))
-        return image * disparity
-
-    def load(self, method):
-        return self
-
-
-# --- Session ---------------------------------------------------------------------------------
-
-
-def test_a_click_means_the_disparity_of_the_pixel_under_it():
-    opened = Session(photo())
-    assert opened.pixel_at(0.0, 0.0) == (0, 0)
-    assert opened.pixel_at(0.9999, 0.9999) == (199, 299)
-    assert opened.focus_at(*opened.pixel_at(0.49, 0.5)) == pytest.approx(NEAR)
-    assert opened.focus_at(*opened.pixel_at(0.51, 0.5)) == pytest.approx(FAR)
-
-
-@pytest.mark.parametrize("across", [-0.01, 1.0, 2.5, float("nan")])
-def test_a_click_outside_is_refused_in_one_line_that_says_where(across):
-    with pytest.raises(InputError, match=r"^click: found x .* outside .* x from 0 to 299 and y"):
-        Session(photo()).pixel_at(across, 0.5)
-
-
-def test_preview_and_result_show_the_same_lens_and_nothing_is_enlarged():
-    opened = Session(photo(600, 900))
-    setting = Setting(NEAR, 40.0)
-    assert opened.view(PREVIEW).image.shape == (256, 384, 3)
-    assert opened.lens(setting, PREVIEW).aperture == pytest.approx(40 * 384 / 900)
-    assert opened.lens(setting, RESULT).aperture == pytest.approx(40 * 768 / 900)
-    assert opened.view(10_000) is opened.photo
-    tall = Session(photo(900, 300))
-    assert tall.view(PREVIEW).image.shape == (384, 128, 3)
-
-
-def test_the_range_in_focus_is_flattened_before_the_renderer_sees_it():
-    made, recorder = photo(), Recorder()
-    made.disparity[:, :10] = NEAR + 0.04
-    opened = Session(made, recorder.load)
-    opened.render(Setting(NEAR, 40.0, spread=0.05), PREVIEW)
-    seen, lens = recorder.asked[0]
-    assert (seen[..., :150] == np.float32(NEAR)).all()
-    assert seen[..., 150:].unique().item() == pytest.approx(FAR + 0.05)
-    assert (lens.focus, lens.aperture) == (NEAR, 40.0)
-
-
-def test_a_network_that_renders_says_how_far_it_is_and_can_be_stopped():
-    network = torch.nn.Sequential(*(torch.nn.Conv2d(3, 3, 1) for _ in range(9)))
-    opened = Session(photo(), lambda method: lambda image, disparity, lens: network(image))
-    told = []
-    opened.render(Setting(NEAR, 4.0), PREVIEW, told.append)
-    assert told == [None] * 10  # the network itself and its layers; nothing is known yet
-    told.clear()
-    opened.render(Setting(NEAR, 4.0), PREVIEW, told.append)
-    assert told == sorted(told)
-    assert 0 <= told[0] <= told[-1] <= 1
-
-    def stop(share):
-        told.append(share)
-        raise OutOfDate
-
-    told.clear()
-    with pytest.raises(OutOfDate):
-        opened.render(Setting(NEAR, 4.0), PREVIEW, stop)
-    assert len(told) == 1
-    network(torch.zeros(1, 3, 2, 2))  # nobody listens any more
-    assert len(told) == 1
-
-
-def test_detail_is_whole_where_nothing_is_blurred_and_unknown_where_the_photo_is_flat():
-    made = photo()
-    made.image[:, 200:] = 0.5
-    opened = Session(made)
-    assert opened.detail(made.image, 100, 60) == pytest.approx(1)
-    mean = np.full_like(made.image, made.image.mean())
-    assert opened.detail(mean, 100, 60) == pytest.approx(0, abs=1e-3)
-    assert opened.detail(made.image, 100, 260) is None
-
-
-def test_the_map_colours_what_is_sharp_alone():
-    shown = Session(photo()).focus_map(Setting(FAR, 40.0), PREVIEW)
-    grey = np.ptp(shown, axis=-1) == 0
-    assert grey[:, :150].all()
-    assert not grey[:, 150:].any()
-
-
-def test_scatter_sharpens_the_half_that_is_clicked():
-    opened = Session(photo())
-    focus = opened.focus_at(*opened.pixel_at(0.75, 0.5))
-    picture, seconds = opened.render(Setting(focus, 8.0, method="scatter"), PREVIEW)
-    assert opened.detail(picture, 100, 225) > 0.95
-    assert opened.detail(picture, 100, 75) < 0.2
-    assert seconds > 0
-
-
-# --- Files -----------------------------------------------------------------------------------
-
-
-def test_a_photo_without_a_map_is_one_line_inside_the_app(tmp_path):
-    images.write_image(tmp_path / "photo.jpg", photo().image)
-    shown = app.app(tmp_path / "photo.jpg")
-    assert shown.value.startswith('<div role="alert">disparity: found none given and none in ')
-    assert "\n" not in shown.value
-    assert 'role="alert">photo: ' in app.app(tmp_path / "missing.jpg").value
-
-
-def test_the_page_is_the_notebook_with_the_files_as_its_parameters(tmp_path, monkeypatch):
-    images.write_image(tmp_path / "photo.png", photo().image)
-    images.write_disparity(tmp_path / "map.png", photo().disparity)
-    monkeypatch.chdir(tmp_path)
-    path = page.prepare("photo.png", "map.png", tmp_path)
-    text = path.read_text("utf-8")
-    assert f'photo = \\"{tmp_path / "photo.png"}\\"' in text
-    assert f'disparity = \\"{tmp_path / "map.png"}\\"' in text
-    with pytest.raises(InputError, match="found none given"):
-        page.prepare("photo.png", "", tmp_path)
-    with pytest.raises(InputError, match="without a photo"):
-        page.prepare("", "map.png", tmp_path)
-
-
-def test_the_map_of_the_page_can_be_estimated(tmp_path, monkeypatch):
-    images.write_image(tmp_path / "photo.png", photo().image)
-    found = DepthMap(photo().disparity, "a network")
-    monkeypatch.setattr(estimate, "check", lambda download: None)
-    monkeypatch.setattr(estimate, "estimate", lambda *_: found)
-    path = page.estimated(str(tmp_path / "photo.png"), False, tmp_path)
-    assert images.read_disparity(path) == pytest.approx(photo().disparity, abs=1e-4)
-    with pytest.raises(InputError, match="without a photo"):
-        page.estimated("", False, tmp_path)
-    with pytest.raises(InputError, match=r"^--download: found alone"):
-        page.main(["--download"])
-
-
-@pytest.mark.parametrize("port", ["-1", "65536", "80.5", "http"])
-def test_a_port_that_is_none_is_refused(port):
-    with pytest.raises(InputError, match=f"^--port: found '{port}'; accepted: a whole number"):
-        page.main(["--port", port, "--no-browser"])
-
-
-# --- What is out of date ---------------------------------------------------------------------
-
-
-def test_of_many_jobs_the_first_hears_that_it_is_late_and_only_the_last_is_done():
-    latest, began, go, done = Latest(), threading.Event(), threading.Event(), []
-
-    def first(check):
-        began.set()
-        go.wait(PATIENCE)
-        check()
-        done.append("first")
-
-    latest.ask(first)
-    began.wait(PATIENCE)
-    for name in "abc":
-        latest.ask(lambda check, name=name: done.append(name))
-    assert not latest.wait(0)
-    go.set()
-    assert latest.wait(PATIENCE)
-    assert done == ["c"]
-
-
-# --- Widgets ---------------------------------------------------------------------------------
+    noise = np.random.default_rng(0).random((HEIGHT, WIDTH, 3), dtype=np.float32)
+    depth = np.full((HEIGHT, WIDTH), NEAR, dtype=np.float32)
+    depth[:, WIDTH // 2 :] = FAR
+    larger = (array.repeat(enlarged, 0).repeat(enlarged, 1) for array in (noise, depth))
+    return Photo(*larger, "made")
 
 
 @pytest.fixture
-def opened():
-    """The app on the photo, its renderer held until `go` is set."""
-    recorder = Recorder()
-    recorder.go = threading.Event()
-    recorder.go.set()
-
-    def load(method):
-        def render(*asked):
-            recorder.go.wait(PATIENCE)
-            return recorder(*asked)
-
-        return render
-
-    made = app.App(Session(photo(), load))
-    made.recorder = recorder
-    assert made.latest.wait(PATIENCE)
-    recorder.asked.clear()
-    return made
+def files(tmp_path, monkeypatch):
+    """The same as files in the working folder, and a tall map."""
+    images.write_image(tmp_path / "a photo.png", photo().image)
+    images.write_disparity(tmp_path / "map.png", photo().disparity)
+    images.write_disparity(tmp_path / "tall.png", photo().disparity.T)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
 
 
-def click(opened, x, y=50):
-    size = {"boundingRectWidth": 600, "boundingRectHeight": 400}
-    opened.clicked({"relativeX": x, "relativeY": y, **size})
+def sharpness(picture):
+    """Detail of the near half and of the far one, away from their edges."""
+    rough = ndimage.laplace(picture.mean(axis=-1))[20:-20]
+    _, width = rough.shape
+    near, far = rough[:, 20 : width // 2 - 40], rough[:, width // 2 + 40 : -20]
+    return near.std(), far.std()
 
 
-def test_a_click_in_the_app_moves_the_focus_and_renders(opened):
-    click(opened, 150)
-    assert opened.latest.wait(PATIENCE)
-    assert opened.focus.value == pytest.approx(NEAR)
-    assert "Focus 0.900; at x 75, y 25: " in opened.said.value
-    assert "--focus-disparity 0.9 --aperture 9 --method bokehdiff-mini" in opened.command.value
+# --- What a click means ----------------------------------------------------------------------
 
 
-def test_a_click_outside_is_one_line_and_changes_nothing(opened):
-    before = opened.picture.value
-    click(opened, 601)
-    assert opened.said.value.startswith('<div role="alert">click: found x 300, y 25, outside')
-    click(opened, float("inf"))
-    assert "found x inf" in opened.said.value
-    assert (opened.picture.value, opened.recorder.asked) == (before, [])
+@pytest.mark.parametrize("enlarged", [1, 4])
+def test_a_click_focuses_on_the_disparity_under_it(enlarged):
+    shot = refocus.Refocus(photo(enlarged))
+    height, width = shot.view.disparity.shape
+    assert max(height, width) == min(WIDTH * enlarged, refocus.WORKING)
+    assert shot.focus_at(width // 2 - 2, height - 1) == pytest.approx(NEAR, abs=1e-4)
+    assert shot.focus_at(width // 2 + 2, 0) == pytest.approx(FAR, abs=1e-4)
 
 
-def test_of_fast_moves_only_the_last_is_rendered(opened):
-    opened.method.value = "scatter"
-    assert opened.latest.wait(PATIENCE)
-    opened.recorder.asked.clear()
-    opened.recorder.go.clear()
-    for aperture in range(1, 16):
-        opened.aperture.value = aperture
-    opened.recorder.go.set()
-    assert opened.latest.wait(PATIENCE)
-    asked = [lens.aperture for _, lens in opened.recorder.asked]
-    assert asked[-1] == 15
-    assert len(asked) <= 2  # the one that had begun, and the last
+def test_the_page_shows_what_the_method_renders_at_the_working_size():
+    shot = refocus.Refocus(photo(4))
+    image, disparity = shot.view.tensors()
+    lens = Lens(FAR, 40 * refocus.WORKING / (4 * WIDTH))
+    expected = classical.scatter(image, disparity, lens)[0].permute(1, 2, 0)
+    shown = torch.from_numpy(shot.render(FAR, 40, method="scatter"))
+    torch.testing.assert_close(shown, expected.float(), atol=1e-6, rtol=0)
 
 
-def test_before_shows_the_photo_and_a_change_shows_the_result_again(opened):
-    after = opened.picture.value
-    opened.shown.value = "before"
-    assert opened.picture.value == app._encoded(photo().image, "JPEG") != after
-    opened.spread.value = 0.1
-    assert opened.shown.value == "after"
+def test_what_lies_within_the_range_is_in_focus_and_orange():
+    shot = refocus.Refocus(photo())
+    orange = np.ptp(shot.focus_map(FAR, 40), axis=-1) > 0
+    assert orange[:, WIDTH // 2 :].all()
+    assert not orange[:, : WIDTH // 2].any()
+    assert (np.ptp(shot.focus_map(FAR, 40, NEAR - FAR), axis=-1) > 0).all()
+    near, _ = sharpness(shot.render(FAR, 40, NEAR - FAR, "scatter"))
+    assert near > 0.9 * sharpness(photo().image)[0]
 
 
-def test_the_button_renders_the_large_picture_and_saves_it(tmp_path):
-    recorder = Recorder()
-    made = app.App(Session(photo(600, 900), recorder.load), tmp_path / "runs" / "refocused.png")
-    made.latest.wait(PATIENCE)
-    assert made.button.description == "render 768 px"
-    assert not (tmp_path / "runs").exists()  # previews are not worth it
-    made.button.click()
-    assert made.latest.wait(PATIENCE)
-    assert (made.picture.format, made.bar.value) == ("png", 1)
-    assert "768 x 512 px by bokehdiff-mini" in made.said.value
-    saved = images.read_image(tmp_path / "runs" / "refocused.png")
-    assert saved.shape == (512, 768, 3)
-    assert (tmp_path / "runs" / "refocused.png").read_bytes()[:4] == made.picture.value[:4]
+def test_the_printed_command_renders_the_picture_of_the_page(files, capsys):
+    shot = refocus.read("a photo.png", "map.png")
+    setting = shot.focus_at(0, 0), 11.5, 0.05, "scatter"
+    program, *arguments = shlex.split(shot.command(*setting))[2:]
+    assert program == "bokehlib"
+    assert cli.main(arguments) == 0
+    rendered = images.read_image(files / "refocused.png")
+    np.testing.assert_allclose(rendered, shot.render(*setting), atol=1 / 255)
 
 
-def test_a_renderer_that_fails_is_one_line_and_the_next_change_works(opened):
-    def fail(*asked):
-        raise MemoryError("no\nroom")
-
-    works, opened.session._renderers["scatter"] = opened.session._renderers["layered"], fail
-    opened.method.value = "scatter"
-    assert opened.latest.wait(PATIENCE)
-    assert opened.said.value == '<div role="alert">MemoryError: no room</div>'
-    opened.session._renderers["scatter"] = works
-    opened.aperture.value = 3.0
-    assert opened.latest.wait(PATIENCE)
-    assert "by scatter" in opened.said.value
+def test_a_map_can_be_estimated_and_the_command_says_so(files, monkeypatch):
+    monkeypatch.setattr(estimate, "check", lambda download: None)
+    found = DepthMap(photo().disparity, "a network")
+    monkeypatch.setattr(estimate, "estimate", lambda *_, **__: found)
+    shot = refocus.read("a photo.png", estimated=True)
+    assert shot.focus_at(0, 0) == pytest.approx(NEAR, abs=1e-4)
+    assert "render 'a photo.png' --estimate-disparity --focus" in shot.command(NEAR, 4)
 
 
-def test_a_slow_method_is_preceded_by_what_it_corrects(opened):
-    said = []
-    opened.said.observe(lambda change: said.append(change.new), "value")
-    opened.aperture.value = 3.0
-    assert opened.latest.wait(PATIENCE)
-    assert [text for text in said if "layered, bokehdiff-mini follows" in text]
-    assert "by bokehdiff-mini" in said[-1]
-    assert session.FIRST.keys() < set(session.METHODS)
+# --- What is refused -------------------------------------------------------------------------
+
+BAD = {  # what is given -> words of the line
+    "no.png": ("PHOTO", "no.png"),
+    "'a photo.png'": ("--disparity", "a photo.png", "--estimate-disparity"),
+    "'a photo.png' --disparity no.png": ("--disparity", "no.png"),
+    "'a photo.png' --disparity tall.png": ("--disparity", "aspect"),
+    "'a photo.png' --disparity map.png --download": ("--download", "--estimate-disparity"),
+    "'a photo.png' --disparity map.png --estimate-disparity": ("--disparity", "--estimate"),
+    "--disparity map.png": ("PHOTO", "none"),
+    "--method magic": ("--method", "magic", "scatter"),
+    "--port 65536": ("--port", "65536", "65535"),
+    "--port 80.5": ("--port", "80.5"),
+    "--colour red": ("--colour",),
+}
+
+
+@pytest.mark.parametrize("given", BAD)
+def test_bad_input_is_one_line_before_anything_is_served(given, files, capsys, monkeypatch):
+    monkeypatch.setattr(refocus, "serve", None)
+    assert cli.main(["refocus", *shlex.split(given)]) == 2
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n")) == ("", 1)
+    assert all(word in err for word in (*BAD[given], "accepted"))
+
+
+def test_a_taken_port_is_one_line(files, capsys):
+    page = refocus.Refocus(photo()).page("scatter")
+    port = refocus.serve(page).rstrip("/").rpartition(":")[2]
+    given = ["a photo.png", "--disparity", "map.png", "--port", port, "--no-browser"]
+    try:
+        assert cli.main(["refocus", *given]) == 2
+    finally:
+        page.close(verbose=False)
+    assert f"--port: found {port}, taken" in capsys.readouterr().err
+
+
+# --- In a browser ----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def address(files):
+    """The page of the photo, served by the command until Ctrl-C."""
+    given = ["a photo.png", "--disparity", "map.png", "--method", "scatter", "--no-browser"]
+    command = [sys.executable, "-m", "bokehlib", "refocus", *given]
+    environment = os.environ | {"PYTHONPATH": str(refocus.Path(refocus.__file__).parents[2])}
+    server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
+    yield server.stdout.readline().split()[0]
+    server.send_signal(signal.SIGINT)
+    assert server.wait(60) == 130
+
+
+def click(tab, across, focus):
+    """Click on a share of the picture's width; the refocused photo (H, W, 3) in [0, 1]."""
+    picture = tab.get_by_alt_text("refocused photo")
+    box, before = picture.bounding_box(), picture.get_attribute("src")
+    picture.click(position={"x": box["width"] * across, "y": box["height"] / 2})
+    tab.wait_for_function(
+        "before => document.querySelector('img[alt=\"refocused photo\"]').src !== before",
+        arg=before,
+    )
+    assert f"--focus-disparity {focus} " in tab.locator("textarea").input_value()
+    shown = Image.open(io.BytesIO(base64.b64decode(picture.evaluate(BLOB)))).convert("RGB")
+    return np.asarray(shown, dtype=np.float32) / 255
+
+
+def test_a_click_in_a_browser_sharpens_what_is_under_it_and_asks_no_network(address):
+    browser = pytest.importorskip("browser")
+    if not browser.CHROMIUM:
+        pytest.skip(browser.needs_chromium.kwargs["reason"])
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        options = {"executable_path": browser.CHROMIUM, "args": ["--no-sandbox"]}
+        tab = playwright.chromium.launch(**options, timeout=PATIENCE).new_page()
+        tab.set_default_timeout(PATIENCE)
+        asked, errors = [], []
+        tab.on("request", lambda request: asked.append(request.url))
+        tab.on("pageerror", lambda error: errors.append(str(error)))
+        tab.goto(address)
+        tab.wait_for_function("document.querySelector('textarea')?.value.includes('render')")
+        near, far = sharpness(click(tab, 0.25, NEAR))
+        assert near > 3 * far
+        near, far = sharpness(click(tab, 0.75, FAR))
+        assert far > 3 * near
+    assert errors == []
+    assert [url for url in asked if not url.startswith((address, "data:", "blob:"))] == []
