@@ -126,10 +126,13 @@ def test_every_table_and_figure_that_a_command_names_is_one(page):
 
 
 @each_page
-def test_every_python_example_is_valid(page):
+def test_every_python_example_is_valid_and_imports_what_is_there(page):
     blocks = re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
     for block in blocks:
-        ast.parse("{" + block + "}" if block.startswith('"mean":') else block)
+        tree = ast.parse("{" + block + "}" if block.startswith('"mean":') else block)
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Import | ast.ImportFrom):
+                exec(ast.unparse(node), {})
 
 
 def test_the_readme_lists_every_notebook():
