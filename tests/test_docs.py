@@ -35,8 +35,8 @@ from bokehlib import (
 )
 from bokehlib.benchmark import __main__ as benchmark
 from bokehlib.benchmark import agreement
+from bokehlib.extras.pathtracing import __main__ as pathtracing
 from bokehlib.optics import Lens, circle_of_confusion, token_radius
-from bokehlib.pathtracing import __main__ as pathtracing
 from bokehlib.refocus import __main__ as refocus
 from bokehlib.results import ROOT
 
@@ -56,7 +56,7 @@ PROGRAMS = {
     "bokehlib.latents": latents.command_line,
     "bokehlib.origin_classes": origin_classes.command_line,
     "bokehlib.prior": prior.command_line,
-    "bokehlib.pathtracing": pathtracing.command_line,
+    "bokehlib.extras.pathtracing": pathtracing.command_line,
     "bokehlib.refocus": refocus.command_line,
     "bokehlib.rivals": rivals.command_line,
     "bokehlib.scoring": scoring.command_line,
