@@ -16,10 +16,10 @@ import bokehlib
 from bokehlib import study
 from bokehlib.classical import scattering
 from bokehlib.cli import commands
+from bokehlib.extras.pathtracing import __main__ as pathtracing
 from bokehlib.io import animation, disparity_maps, images, photographic, photos
 from bokehlib.io.places import ROOT
 from bokehlib.optics import Lens, circle_of_confusion, token_radius
-from bokehlib.pathtracing import __main__ as pathtracing
 from bokehlib.study import readme
 
 README = ROOT / "README.md"
@@ -32,7 +32,7 @@ LABELS = {
     *(f"S{n}" for n in range(1, 10)),
 }
 PROGRAMS = {
-    "bokehlib.pathtracing": pathtracing.command_line,
+    "bokehlib.extras.pathtracing": pathtracing.command_line,
 }
 LACKING = "not part of this version: "
 
