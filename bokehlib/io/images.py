@@ -1,7 +1,7 @@
 """Pictures and disparity maps, from file to array and back.
 
 Images are float32 (H, W, 3), sRGB-encoded, in [0, 1]; disparity is float32 (H, W) in [0, 1],
-1 = nearest. Whatever is wrong with a file is an `InputError` of one line.
+1 = nearest. An invalid file raises an `InputError` of one line.
 """
 
 import os

@@ -14,7 +14,7 @@ from bokehlib.io.places import ROOT
 MEASURED_WITH = (
     *("torch", "triton", "diffusers", "torchmetrics", "lpips", "DISTS-pytorch", "numba", "numpy"),
 )
-DECISIVE = ("weights_sha256", "data_sha256", "parameters")  # a result stands while these agree
+DECISIVE = ("weights_sha256", "data_sha256", "parameters")  # a result is valid while these agree
 
 
 def _git(*arguments: str) -> str:
@@ -52,7 +52,7 @@ def stamp(
     device: str,
     wall_seconds: float | None = None,
 ) -> dict[str, Any]:
-    """What made a result: commit, versions, device, parameters, seed, SHA-256 hashes and time.
+    """Provenance of a result: commit, versions, device, parameters, seed, SHA-256 hashes and time.
 
     Args:
         parameters: what was asked for, see `results.score_parameters`.
@@ -83,5 +83,5 @@ def beside(scores: Path) -> dict[str, Any]:
 
 
 def agree(one: dict[str, Any], other: dict[str, Any]) -> bool:
-    """Whether both name the same weights, data and parameters."""
+    """True if both name the same weights, data and parameters."""
     return all(name in one and one[name] == other.get(name) for name in DECISIVE)

@@ -254,7 +254,7 @@ def read_speed(root: Path = RESULTS) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Rows of the GPU benchmark, with `tables.SPEED_COLUMNS`, and the stamp of each part of it.
 
     Raises:
-        ValueError: a file has other columns, or a combination stands there twice.
+        ValueError: a file has other columns, or a combination occurs twice.
     """
     parts = {path.stem.removeprefix("speed-"): path for path in root.glob("scores/speed-*.csv")}
     frames = [tables.NO_SPEED]

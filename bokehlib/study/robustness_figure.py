@@ -18,7 +18,7 @@ COLUMN = 1.1  # in, wide enough for the longest word of a label
 
 
 def robustness(scores: pd.DataFrame) -> Figure:
-    """Fig. 7: PSNR and LPIPS-Alex against the error of the disparity, a column a method.
+    """Fig. 7: PSNR and LPIPS-Alex against the error of the disparity, a column per method.
 
     Above, a line over the radii by which it was eroded or dilated: the median over the pictures,
     with the quartiles as a band, and in grey the medians of the other methods. Below, median and

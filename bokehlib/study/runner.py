@@ -255,7 +255,7 @@ def reproduce(
 ) -> int:
     """Bring the named tables and figures up to date, all by default.
 
-    Scores stand while their stamp names the present weights, data and parameters; reporters are
+    Scores are valid while their stamp names the present weights, data and parameters; reporters are
     cheap and always run.
 
     Args:
@@ -293,7 +293,7 @@ def reproduce(
 
 
 def succeeds(step: Step, root: Path, **common: Any) -> bool:
-    """Run a step, whatever stands; what went wrong is one line on stderr."""
+    """Run a step, ignoring earlier results; print a failure in one line on stderr."""
     import nbclient.exceptions
     import papermill
 

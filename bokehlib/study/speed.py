@@ -44,7 +44,7 @@ def _texts(numbers: pd.Series, form: str) -> pd.Series:
 
 
 def _by_size(rows: pd.DataFrame) -> pd.DataFrame:
-    """A row a `what` and radius, a column a size; cells: milliseconds (ratio to plain)."""
+    """One row per `what` and radius, one column per size; cells: milliseconds (ratio to plain)."""
     texts = {
         "what": rows["what"],
         "radius": _texts(rows["radius"], "{}"),
@@ -56,7 +56,7 @@ def _by_size(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _by_stage(rows: pd.DataFrame) -> pd.DataFrame:
-    """A row a model, a column a stage; then peak memory and ratio of the whole."""
+    """One row per model, one column per stage; then peak memory and ratio of the whole."""
     texts = {
         "what": rows["what"].str.replace("/.*", "", regex=True),
         "stage": rows["what"].str.extract("/(.*)", expand=False).fillna("whole"),

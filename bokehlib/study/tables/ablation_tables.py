@@ -38,7 +38,7 @@ COMPLETE, COMPLETE_PHYSICS, COMPLETE_BEYOND = "full", "physics-paper", "mini_pap
 
 
 def ablation(scores: pd.DataFrame, published: pd.DataFrame) -> pd.DataFrame:
-    """Table 2: a row a recipe of `study.ABLATIONS`, a block of rows for what was tuned.
+    """Table 2: a row per recipe of `study.ABLATIONS`, a block of rows for what was tuned.
 
     The paper tuned LoRA, so its numbers stand in that block. The other block is there once a
     training of it is measured.

@@ -14,9 +14,9 @@ WRONG = 4  # px by which the disparity is eroded or dilated
 
 
 def claims(scores: pd.DataFrame, dataset: str = "") -> pd.DataFrame:
-    """Every measured method against `scatter`: a row a kind of disparity and of scenes.
+    """Every measured method against `scatter`: a row per kind of disparity and scenes.
 
-    At a wrong disparity the one lens a scene of `study.ROBUSTNESS_BLUR` counts; `loss` is the PSNR
+    At a wrong disparity the lens of `study.ROBUSTNESS_BLUR` counts; `loss` is the PSNR
     at the exact disparity minus that at the wrong one, on the same pictures.
 
     Args:

@@ -41,7 +41,7 @@ def means(rows: pd.DataFrame, names: Iterable[str]) -> pd.DataFrame:
 
 
 def by_kind(probed: pd.DataFrame, kind: str, columns: dict[str, str]) -> pd.DataFrame:
-    """What a probe found: a row a method with its label, a column a kind, mean PSNR in dB.
+    """Results of a probe: a row per method with its label, a column per kind, mean PSNR in dB.
 
     Args:
         probed: as read by `results.read_probe`.

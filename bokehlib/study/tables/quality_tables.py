@@ -28,7 +28,7 @@ NO_FITTED = pd.DataFrame(columns=FITTED_COLUMNS).astype(FITTED_KINDS)
 def quality(
     name: str, scores: pd.DataFrame, published: pd.DataFrame, fitted: pd.DataFrame = NO_FITTED
 ) -> pd.DataFrame:
-    """Table 1 (left), S1 or S2: a row a data set and method, in the order of the study.
+    """Table 1 (left), S1 or S2: a row per data set and method, in the order of the study.
 
     A method has a row if the paper measured it, or if it runs on every machine, or has scores. A
     set that others hold has the aperture, the cross-selected SSIM and how many pictures were left
