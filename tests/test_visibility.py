@@ -9,6 +9,7 @@ import torch
 from bokehlib import optics
 from bokehlib.optics import Lens
 from bokehlib.optics import rays as visibility
+from bokehlib.optics.occlusion import MODELS
 from bokehlib.pisa import coverage
 
 
@@ -335,7 +336,7 @@ def test_it_needs_at_most_256_mb_of_temporaries(device, monkeypatch):
     assert counts.nbytes < max(itertools.accumulate(changes)) <= counts.nbytes + 2**28
 
 
-@pytest.mark.parametrize("model", optics.MODELS)
+@pytest.mark.parametrize("model", MODELS)
 def test_a_given_extent_makes_the_window_wider_or_narrower(model):
     arguments = noise(2, 1, 72, 96), Lens(0.1, 70.0), (9, 12), model
     fitting = optics.visibility(*arguments)

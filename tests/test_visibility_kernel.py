@@ -19,12 +19,13 @@ from interpreted import (
 
 from bokehlib import optics
 from bokehlib.optics import Lens, rays, reach, token_radius
+from bokehlib.optics.occlusion import MODELS
 
 pytestmark = [
     needs_triton,
     pytest.mark.filterwarnings("ignore::RuntimeWarning"),  # numpy's, of what is masked out later
 ]
-each_model = pytest.mark.parametrize("model", optics.MODELS)
+each_model = pytest.mark.parametrize("model", MODELS)
 
 
 @pytest.fixture(autouse=True)
