@@ -18,7 +18,7 @@ from interpreted import (
 )
 
 from bokehlib import optics
-from bokehlib.optics import Lens, rays, reach, token_radius
+from bokehlib.optics import Lens, occlusion, rays, reach, token_radius
 from bokehlib.optics.occlusion import MODELS
 
 pytestmark = [
@@ -47,7 +47,7 @@ def kernel(*scene):
 def counted(count, *arguments, **options):
     """`Visibility.counts` with `count` in the place of what would have been taken."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(optics, "_count", count)
+        patch.setattr(occlusion, "_count", count)
         return optics.visibility(*arguments, **options).counts
 
 
