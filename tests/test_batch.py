@@ -71,11 +71,6 @@ def test_an_unknown_parameter_is_refused_with_the_known_ones_before_anything_run
     assert not notebooks.log.exists()
 
 
-def test_an_unknown_notebook_is_refused_with_the_known_ones(notebooks):
-    with pytest.raises(InputError, match=r"known: divide$"):
-        runner.run("multiply", notebooks.root)
-
-
 def test_a_failed_run_is_kept_to_look_at_and_never_counted_as_done(notebooks):
     for _ in range(2):
         with pytest.raises(papermill.PapermillExecutionError, match="ZeroDivisionError"):
@@ -239,11 +234,6 @@ def test_fresh_measures_all_again_and_says_beforehand_how_long(made_up, capsys):
     assert first == f"measuring all again takes about {minutes} min, by the times in the stamps"
 
 
-def test_fresh_says_so_when_the_length_is_unknown(made_up, capsys):
-    reproduce(made_up, "tableS2", fresh=True)
-    assert f"{len(SCORED)} runs of unknown length" in capsys.readouterr().out.splitlines()[0]
-
-
 def test_a_method_that_lacks_something_is_left_out_with_the_reason_once(
     made_up, monkeypatch, capsys
 ):
@@ -265,13 +255,6 @@ def test_trainings_are_scored_where_their_adapters_are_and_not_missed_elsewhere(
     _, ran = reproduce(made_up, "table2_ablation")
     assert {name for notebook, name in ran if notebook == "30_score"} == {*trained}
     assert "left out" not in capsys.readouterr().out
-
-
-def test_a_data_set_that_is_not_here_is_left_out_with_the_reason(made_up, monkeypatch, capsys):
-    monkeypatch.setattr(data, "data_hash", lambda name: "")
-    code, ran = reproduce(made_up, "tableS2")
-    assert (code, ran) == (0, [("40_quality_tables", "")])
-    assert "left out: synbokeh-mini is not here" in capsys.readouterr().out
 
 
 def test_a_published_set_that_is_not_here_is_one_line_for_all_methods(made_up, monkeypatch, capsys):
@@ -314,21 +297,6 @@ def test_a_failed_notebook_gives_a_clear_line_and_code_1_and_the_rest_still_runs
     assert captured.out.splitlines()[-1].startswith(
         f"{len(SCORED)} of {len(SCORED) + 1} notebooks done"
     )
-
-
-def test_an_unknown_table_is_refused_with_the_known_ones(made_up):
-    with pytest.raises(InputError, match=r"table9.*tableS2"):
-        reproduce(made_up, "table9")
-    assert made_up.ran == []
-
-
-def test_every_step_shows_its_place_and_the_time_left(made_up, capsys):
-    reproduce(made_up, "tableS2")
-    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("[")]
-    assert [line.split()[0] for line in lines] == [
-        f"[{n + 1}/{len(SCORED) + 1}]" for n in range(len(SCORED) + 1)
-    ]
-    assert all("left)" in line for line in lines)
 
 
 def test_executed_notebooks_carry_their_parameters(notebooks):

@@ -6,7 +6,7 @@ from made_up import rows
 from test_tables import frame
 
 from bokehlib import study
-from bokehlib.study import results, tables
+from bokehlib.study import tables
 from bokehlib.study.statistics import paired_difference
 
 MINI, RIVAL = "bokehdiff-mini", "scatter"
@@ -122,12 +122,6 @@ def test_rows_that_were_not_measured_say_so():
     assert shown(exact(MINI, 31.0))["exact", "all"].count("not run") == 6
 
 
-def test_one_scene_has_a_difference_but_no_interval():
-    line = shown(exact(MINI, 31.0, SCENES[:1]), exact(RIVAL, 30.0))["exact", "all"]
-    assert " +1.00 |" in line
-    assert "nan" not in line.lower()
-
-
 def test_every_measured_method_but_the_input_is_compared(monkeypatch):
     monkeypatch.setitem(study.METHODS, "new", study.Method("New", "a renderer"))
     made = frame(*(exact(name, 30.0) for name in ("input", RIVAL, "new")))
@@ -135,7 +129,3 @@ def test_every_measured_method_but_the_input_is_compared(monkeypatch):
         *(study.METHODS[name].label for name in study.EMBEDDED[2:]),
         "New",
     ]
-
-
-def test_no_number_is_bold_since_rows_are_of_different_pictures():
-    assert "**" not in tables.markdown(tables.claims(results.read_scores()), "claims")

@@ -86,14 +86,6 @@ def test_what_was_measured_before_the_named_errors_were_added_still_stands():
         results.score_parameters("d", "m", "estimated", smoke=False)
 
 
-def test_each_part_keeps_its_own_stamp(tmp_path):
-    write(tmp_path, rows(blurs=(2,)))
-    write(tmp_path, rows(radii=(2,)), STAMP | {"commit": "b"}, part="perturbed")
-    write(tmp_path, rows(blurs=(2,)), STAMP | {"commit": "c"})
-    assert results.read_stamp("synbokeh-mini", "scatter", root=tmp_path)["commit"] == "c"
-    assert results.read_stamp("synbokeh-mini", "scatter", "perturbed", tmp_path)["commit"] == "b"
-
-
 @pytest.mark.parametrize("changed", ["weights_sha256", "data_sha256", "parameters"])
 def test_a_file_never_mixes_rows_of_two_models_or_data_sets(tmp_path, changed):
     write(tmp_path, rows(blurs=(2,)))
@@ -278,14 +270,6 @@ def test_a_metric_that_was_not_computed_reads_not_run_beside_those_that_were(tmp
     assert "not run" in line
 
 
-def test_table_s2_says_that_the_data_sets_differ(tmp_path):
-    shown = results.write_table(
-        build("tableS2", results.read_scores(root=tmp_path)), "tableS2", tmp_path
-    )
-    assert "different data" in shown
-    assert "never released" in shown
-
-
 def test_the_best_of_ours_is_bold_and_no_number_of_the_paper_is(tmp_path):
     fill(tmp_path)
     frame = build("tableS2", results.read_scores(root=tmp_path))
@@ -301,27 +285,6 @@ def test_rows_of_the_ablation_stand_in_the_papers_order(tmp_path):
     paper = results.published("table2_ablation").query("metric == 'psnr'")
     assert list(frame["setting"]) == list(paper["method"])
     assert list(frame["psnr_paper"]) == list(paper["value"])
-
-
-def test_an_unknown_table_is_refused_with_those_that_exist():
-    with pytest.raises(KeyError, match="tableS2"):
-        build("table9", results.read_scores())
-
-
-@pytest.mark.parametrize("name", TABLE_NAMES)
-def test_a_table_written_twice_has_the_same_bytes_and_its_csv_is_numeric(tmp_path, name):
-    fill(tmp_path)
-    contents = []
-    for folder in ("one", "two"):
-        results.write_table(
-            build(name, results.read_scores(root=tmp_path)), name, tmp_path / folder
-        )
-        paths = sorted((tmp_path / folder / "tables").iterdir())
-        contents.append([path.read_bytes() for path in paths])
-    assert [path.suffix for path in paths] == [".csv", ".md", ".tex"]
-    assert contents[0] == contents[1]
-    numbers = pd.read_csv(paths[0])
-    assert all(pd.api.types.is_numeric_dtype(numbers[c]) for c in numbers if c not in tables.WORDS)
 
 
 @pytest.mark.parametrize("name", TABLE_NAMES)

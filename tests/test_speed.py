@@ -2,11 +2,9 @@
 
 import json
 
-import numpy as np
 import pandas as pd
 import pytest
 from made_up import fill
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from bokehlib import study
 from bokehlib.study import figures, results, speed, tables
@@ -51,21 +49,7 @@ def table(root, benchmark=tables.NO_SPEED):
     return tables.build("speed", scores, results.published("tableS1"), benchmark)
 
 
-def written(root, lines=None):
-    """The table's files by suffix, made from a synthetic benchmark and made-up scores."""
-    fill(root)
-    rows, stamps = synthetic_benchmark(root, lines)
-    results.write_table(table(root, rows), "speed", root, tables.measured_on(stamps))
-    return {path.suffix: path.read_text() for path in (root / "tables").iterdir()}
-
-
 # --- The benchmark's file --------------------------------------------------------------------
-
-
-def test_an_absent_benchmark_has_the_columns_and_no_rows(tmp_path):
-    rows, stamps = results.read_speed(tmp_path)
-    assert list(rows.columns) == tables.SPEED_COLUMNS
-    assert (len(rows), stamps) == (0, {})
 
 
 def test_parts_measured_apart_stand_beside_each_other_and_name_their_devices(tmp_path):
@@ -95,16 +79,6 @@ def test_a_combination_that_stands_there_twice_is_refused(tmp_path):
         synthetic_benchmark(
             tmp_path, ["pisa,64x64,10,4,forward,1,,", "pisa,64x64,10,4,forward,2,,"]
         )
-
-
-def test_a_benchmark_with_other_columns_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="seconds"):
-        synthetic_benchmark(tmp_path, ["plain,1"], columns=["what", "seconds"])
-
-
-def test_the_benchmark_is_not_taken_for_the_scores_of_a_method(tmp_path):
-    synthetic_benchmark(tmp_path)
-    assert results.read_scores(root=tmp_path).empty
 
 
 # --- The table -------------------------------------------------------------------------------
@@ -153,27 +127,6 @@ def test_a_planned_row_reads_not_run_until_it_is_measured(tmp_path):
     ]
     assert list(missing[0]["what"]) == list(tables.SPEED_PLANNED)
     assert list(missing[1]["what"]) == ["pisa-novis", "sdxl-1024x1024-published"]
-
-
-def test_heads_and_radii_print_as_integers(tmp_path):
-    files = written(
-        tmp_path, ["pisa,64x64,10,4,forward,0.118,0.05,1.03", "plain,64x64,10,,both,1,,1"]
-    )
-    assert "\npisa,64x64,10,4,forward,0.118,0.05,1.03\n" in files[".csv"]
-    assert "| 10      | 4        | forward" in files[".md"]
-    assert "pisa & 64x64 & 10 & 4 & forward & 0.118 & 0.050 & 1.030" in files[".tex"]
-
-
-def test_the_caption_names_the_benchmarks_device_and_versions(tmp_path):
-    files = written(tmp_path)
-    for suffix in (".md", ".tex"):
-        assert "measured on Made-up GPU with torch 9.8, triton 7.6 (attention)." in files[suffix]
-        assert "device of its score stamp" in files[suffix]
-    assert "measured on" not in tables.measured_on({})
-
-
-def test_the_table_written_twice_has_the_same_bytes(tmp_path):
-    assert written(tmp_path / "one") == written(tmp_path / "two")
 
 
 # --- Its parts -------------------------------------------------------------------------------
@@ -229,15 +182,6 @@ def curves(axes):
     }
 
 
-def test_the_figure_drawn_twice_has_the_same_bytes(tmp_path):
-    rows, _ = synthetic_benchmark(tmp_path)
-    drawn = [
-        results.write_figure(figures.pisa_scaling(rows), name, tmp_path).read_bytes()
-        for name in ("one", "two")
-    ]
-    assert drawn[0] == drawn[1]
-
-
 def test_each_line_passes_through_its_rows_and_other_heads_do_not_count(tmp_path):
     others = [row for row in synthetic_rows(("16x16", "32x32"), 20) if ",20," in row]
     rows, _ = synthetic_benchmark(tmp_path, synthetic_rows() + others)
@@ -250,49 +194,3 @@ def test_each_line_passes_through_its_rows_and_other_heads_do_not_count(tmp_path
     assert both["plain attention"][1] == (4096, 0.3)
     assert both["published layer"] == []
     assert "10 heads" in figure.get_supxlabel()
-
-
-def test_the_guides_have_the_slopes_that_they_name(tmp_path):
-    rows, _ = synthetic_benchmark(tmp_path)
-    for axes in figures.pisa_scaling(rows).axes:
-        guides = [line for line in axes.lines if line.get_label().startswith("_")]
-        ends = [np.diff(np.log(line.get_data())).ravel() for line in guides]
-        assert [round(y / x, 6) for x, y in ends] == [1, 2]
-        assert [text.get_text() for text in axes.texts] == ["∝ N", "∝ N²"]
-
-
-def test_the_guides_end_apart_even_where_all_sizes_take_as_long(tmp_path):
-    rows, _ = synthetic_benchmark(tmp_path)
-    for axes in figures.pisa_scaling(rows.assign(milliseconds=1.0)).axes:
-        low, high = (text.xy[1] for text in axes.texts)
-        assert high > 3 * low
-
-
-@pytest.mark.parametrize("sizes", [SIZES, SIZES[1:3], SIZES[:1], ("32x32", "1024x1024")])
-def test_no_text_of_the_figure_overlaps_another_or_leaves_the_page(tmp_path, sizes):
-    rows, _ = synthetic_benchmark(tmp_path, synthetic_rows(sizes))
-    figure = figures.pisa_scaling(rows, "Made-up GPU")
-    FigureCanvasAgg(figure).draw()
-    boxes = [figure.legends[0].get_window_extent(), figure._supxlabel.get_window_extent()]
-    for axes in figure.axes:
-        low, high = axes.get_xlim()
-        ticks = [t for t, x in zip(axes.get_xticklabels(), axes.get_xticks(), strict=True)
-                 if low <= x <= high]  # fmt: skip
-        shown = [*axes.texts, *ticks, axes._left_title]
-        boxes += [text.get_window_extent() for text in shown] + [axes.get_window_extent()]
-    for number, box in enumerate(boxes):
-        assert figure.bbox.fully_containsx(box.x0)
-        assert figure.bbox.fully_containsx(box.x1)
-        assert not box.count_overlaps(boxes[:number])
-
-
-def test_a_direction_that_was_not_timed_says_so(tmp_path):
-    rows, _ = synthetic_benchmark(tmp_path)
-    forward, both = figures.pisa_scaling(rows[rows["direction"] == "forward"]).axes
-    assert "not run" in [text.get_text() for text in both.texts]
-    assert "not run" not in [text.get_text() for text in forward.texts]
-
-
-def test_without_a_benchmark_the_figure_is_said_to_be_absent(tmp_path):
-    figure = figures.pisa_scaling(results.read_speed(tmp_path)[0])
-    assert figure.texts[0].get_text().startswith("not run")

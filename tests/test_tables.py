@@ -105,10 +105,6 @@ def test_the_best_of_each_block_is_bold():
     assert "**37.500**" not in shown
 
 
-def test_without_a_whole_u_net_there_is_one_block():
-    assert len(table2(trained("full", {0: 0.0}))) == len(study.ABLATIONS)
-
-
 def test_table_2b_is_compared_with_pisa_as_the_paper_has_it():
     made = frame(trained("physics-paper", {0: 0.0}), trained("physics-thin_lens", {0: 2.0}))
     table = tables.physics(made).set_index("setting")
