@@ -1,6 +1,7 @@
 """Every method by its name; a rival is one line here and one file. No torch until one is loaded."""
 
 import hashlib
+import math
 import os
 import re
 from collections.abc import Callable, Iterable
@@ -35,6 +36,7 @@ class Method:
     published: str = ""  # the method's name in results/published.csv, "" if the paper has none
     colour: str = "#777777"  # in figures
     files: str = ""  # "module:function" that lists the weight files, where they are no fixed names
+    largest_radius: float = math.inf  # px of blur that `render` accepts
 
 
 METHODS = {
@@ -56,6 +58,7 @@ METHODS = {
         "the paper's one-step model with PISA, without the adversarial term, on the embedded prior",
         "bokehlib.bokehdiff.mini:load",
         weights=("mini-base.safetensors", "bokehdiff-mini-paper.safetensors"),
+        largest_radius=288,  # a quarter of `mini.TILE`
         published="BokehDiff",
         colour="#66a6d6",
     ),
@@ -64,6 +67,7 @@ METHODS = {
         "one step with PISA corrects `layered` near outlines; draws a fine mesh on natural maps",
         "bokehlib.bokehdiff.mini:load",
         weights=("mini-base.safetensors", "bokehdiff-mini.safetensors", "refiner.safetensors"),
+        largest_radius=288,  # a quarter of `mini.TILE`
         published="BokehDiff",
         colour="#1b6ca8",
     ),

@@ -315,9 +315,9 @@ def test_what_a_focus_range_keeps_sharp_is_not_counted(folder):
 
 def test_a_network_that_follows_rays_takes_a_smaller_blur(folder, capsys):
     from bokehlib.bokehdiff import mini
-    from bokehlib.cli import render_options
 
-    assert render_options.WIDEST["bokehlib.bokehdiff.mini:load"] == mini.TILE // 4
+    for name in ("bokehdiff-mini", "bokehdiff-mini-paper"):
+        assert study.METHODS[name].largest_radius == mini.TILE // 4
     images.write_image("wide.png", np.zeros((2, 600, 3)))
     np.save("step.npy", np.linspace(0, 1, 1200).reshape(2, 600))
     given = {"IMAGE": "wide.png", "disparity": "step.npy", "focus": None, "focus_disparity": "0"}

@@ -31,11 +31,9 @@ USAGE = {
     "[--results FOLDER]",
 }
 PARTS = ("exact", "perturbed", "disturbed")  # of a score file, as in `results.PARTS`
+# Optional commands: a module with `add_options(parser)` and `run(arguments) -> int`, and its help.
 COMMANDS = {
-    "refocus": (
-        "bokehlib.extras.refocus",
-        "a page: click on what should be in focus",
-    ),  # optional: module with `add_options(parser)` and `run(arguments) -> int`, and help
+    "refocus": ("bokehlib.extras.refocus", "a page: click on what should be in focus"),
     "benchmark": ("bokehlib.extras.benchmark", "time and memory of attention and of all methods"),
 }
 
@@ -235,7 +233,7 @@ def _data_build(arguments: argparse.Namespace) -> int:
     scenes = number(arguments.scenes, "--scenes", accepted, low=1, high=9999)
     if scenes != int(scenes):
         raise InputError(f"--scenes: found {arguments.scenes!r}; accepted: {accepted}")
-    _check_device(arguments.device)
+    render_options.check_device(arguments.device)
     for argument in ("photos", "foregrounds"):
         folder = getattr(arguments, argument)
         if not folder or not Path(folder).is_dir():
@@ -256,15 +254,9 @@ def _data_build(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _check_device(name: str) -> None:
-    if name not in methods.DEVICES:
-        accepted = ", ".join(methods.DEVICES)
-        raise InputError(f"--device: found {name!r}; accepted: {accepted}")
-
-
 def _data_disparity(arguments: argparse.Namespace) -> int:
     _quieten()
-    _check_device(arguments.device)
+    render_options.check_device(arguments.device)
     from bokehlib.data import estimated
     from bokehlib.io import estimate
 

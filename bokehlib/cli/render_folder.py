@@ -28,14 +28,7 @@ def of_folder(arguments: argparse.Namespace) -> list[argparse.Namespace]:
     }
     if given := [option for option, value in alone.items() if value]:
         raise InputError(f"{given[0]}: found with the folder {folder}; accepted: with one photo")
-    photos = sorted(p for p in folder.iterdir() if p.suffix.lower() in PHOTOS and p.is_file())
-    given_maps = Path(arguments.disparity) if arguments.disparity else folder
-    if given_maps.exists() and folder.samefile(given_maps):  # maps may lie beside their photos
-        stems = {photo.stem.lower() for photo in photos}
-        maps_of = {stem + ending for stem in stems for ending in ENDINGS}
-        photos = [photo for photo in photos if photo.stem.lower() not in maps_of]
-    if not photos:
-        raise InputError(f"IMAGE: found no photo in {folder}; accepted: {', '.join(PHOTOS)}")
+    photos = _photos_in(folder, arguments.disparity)
     if out.is_file() or (out.exists() and out.samefile(folder)):
         found = "a file" if out.is_file() else "the folder of the photos"
         raise InputError(f"--out: found {out}, {found}; accepted: another folder")
@@ -61,6 +54,19 @@ def of_folder(arguments: argparse.Namespace) -> list[argparse.Namespace]:
         }
         own.append(argparse.Namespace(**vars(arguments) | instead))
     return own
+
+
+def _photos_in(folder: Path, disparity: str | None) -> list[Path]:
+    """The photos of a folder by name, without the maps that may lie beside them."""
+    photos = sorted(p for p in folder.iterdir() if p.suffix.lower() in PHOTOS and p.is_file())
+    maps = Path(disparity) if disparity else folder
+    if maps.exists() and folder.samefile(maps):
+        stems = {photo.stem.lower() for photo in photos}
+        maps_of = {stem + ending for stem in stems for ending in ENDINGS}
+        photos = [photo for photo in photos if photo.stem.lower() not in maps_of]
+    if not photos:
+        raise InputError(f"IMAGE: found no photo in {folder}; accepted: {', '.join(PHOTOS)}")
+    return photos
 
 
 def _map_in(folder: Path, photo: Path) -> str:

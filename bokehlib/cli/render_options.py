@@ -18,7 +18,6 @@ from bokehlib.io.errors import InputError, number
 from bokehlib.io.map_repair import oriented
 
 LARGEST_SEED = 2**63 - 1
-WIDEST = {"bokehlib.bokehdiff.mini:load": 288}  # px of radius by loader: a quarter of `mini.TILE`
 LINEAR = ("scatter",)  # twice the light in gives twice the light out, so highlights may pass 1
 
 USAGE = (
@@ -93,9 +92,7 @@ def check(arguments: argparse.Namespace) -> Job:
     """Everything that can be wrong with the arguments and the files, cheapest first."""
     aperture = _aperture(arguments)
     seed = _seed(arguments.seed)
-    if arguments.device not in methods.DEVICES:
-        accepted = ", ".join(methods.DEVICES)
-        raise InputError(f"--device: found {arguments.device!r}; accepted: {accepted}")
+    check_device(arguments.device)
     _check_method(arguments.method)
     _check_depth_options(arguments)
     count, is_series = _count(arguments)
@@ -123,7 +120,7 @@ def check(arguments: argparse.Namespace) -> Job:
     else:
         frames = [animation.Frame(focus, opening(focus))]
     option = "--f-number" if aperture is None else "--aperture"
-    most = WIDEST.get(study.METHODS[arguments.method].loader, math.inf)
+    most = study.METHODS[arguments.method].largest_radius
     animation.check_blur(option, frames, depth.disparity, spread, most)
     shown, clipped = _exposed(photo, arguments.method)
     names = arguments.method, seed, arguments.device
@@ -199,6 +196,13 @@ def _seed(text: str) -> int:
     if not digits or int(text) > LARGEST_SEED:
         raise InputError(f"--seed: found {text!r}; accepted: a whole number, 0 to {LARGEST_SEED}")
     return int(text)
+
+
+def check_device(name: str) -> None:
+    """Raise an InputError for a device that is none of `methods.DEVICES`."""
+    if name not in methods.DEVICES:
+        accepted = ", ".join(methods.DEVICES)
+        raise InputError(f"--device: found {name!r}; accepted: {accepted}")
 
 
 def _check_method(name: str) -> None:

@@ -68,7 +68,7 @@ def read(path: str | Path, argument: str = "IMAGE") -> Photograph:
         return Photograph(_from_cmyk(picture, icc), camera=camera, turn=turn)
     icc = icc if icc and icc[16:20] == b"RGB " else None  # one of grey fits no colours
     if not picture.mode.startswith("I;16") and _stored_deep(path):
-        return Photograph(_read_deep(path, argument), 16, icc, camera, turn)
+        return Photograph(_read_deep(path, argument, turn), 16, icc, camera, turn)
     bits = 16 if picture.mode.startswith("I;16") else 8
     image = images.to_array(picture, path, argument, ACCEPTED)
     return Photograph(image, bits, icc, camera, turn)
@@ -137,7 +137,7 @@ def _stored_deep(path: str | Path) -> bool:
         return ";16" in str(getattr(picture, "tile", ""))
 
 
-def _read_deep(path: str | Path, argument: str) -> np.ndarray:
+def _read_deep(path: str | Path, argument: str, turn: int) -> np.ndarray:
     """All 16 bits of a picture that Pillow has found whole, turned as EXIF says."""
     try:
         import cv2
@@ -151,7 +151,6 @@ def _read_deep(path: str | Path, argument: str) -> np.ndarray:
         raise InputError(f"{argument}: {path}: found no 16-bit colours; accepted: {ACCEPTED}")
     if levels.shape[2] == 4 and (levels[..., 3] != 65535).any():
         raise InputError(f"{argument}: {path}: found transparent pixels; accepted: {ACCEPTED}")
-    turn = _turn(path)
     planes = [upright(levels[..., channel], turn) for channel in (2, 1, 0)]  # from BGR
     return np.stack(planes, axis=-1) / np.float32(65535)
 

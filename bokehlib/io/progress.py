@@ -11,13 +11,13 @@ DELAY = 3.0  # seconds of work before anything is shown
 _REFRESH = 1.0  # seconds between two refreshes of the elapsed time
 
 
-def bar(items: Iterable[Any] | None, title: str, total: int, unit: str) -> tqdm:
+def bar(items: Iterable[Any], title: str, total: int, unit: str) -> tqdm:
     """Progress bar of one loop; it appears after `DELAY` seconds and leaves no line behind.
 
     Args:
-        items: what the loop goes through, or None for a bar moved by its `update`.
+        items: what the loop goes through.
         title: what the loop does.
-        total: number of items or updates.
+        total: number of items.
         unit: of the total.
     """
     return tqdm(items, desc=title, total=total, unit=unit, delay=DELAY, leave=False, disable=None)
