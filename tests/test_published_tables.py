@@ -60,13 +60,13 @@ def test_aperture_cross_figure_and_what_was_left_out_stand_in_the_row(tmp_path):
 def test_a_set_that_was_not_measured_is_one_sentence_and_not_run_rows(tmp_path):
     frame = build("table1_quality", tmp_path)
     assert tables.not_measured(frame) == (
-        "Not measured here, for want of the data: EBB Val294 and BLB level 5; "
-        "`python -m bokehlib data check PATH` says what is missing and where it is to be had."
+        "Not measured, because the data are missing: EBB Val294 and BLB level 5; "
+        "`python -m bokehlib data check PATH` names the missing files and their source."
     )
     shown = tables.display(frame, "{}")
     assert (shown[["PSNR ↑", "Aperture, px", "Left out"]] == "not run").all(axis=None)
     leave(tmp_path, "ebb_val294")
-    assert "data: BLB level 5;" in tables.not_measured(build("table1_quality", tmp_path))
+    assert "missing: BLB level 5;" in tables.not_measured(build("table1_quality", tmp_path))
     leave(tmp_path, "blb_level5")
     assert tables.not_measured(build("table1_quality", tmp_path)) == ""
     assert tables.not_measured(build("tableS2", tmp_path)) == ""

@@ -87,7 +87,7 @@ def test_parts_measured_apart_stand_beside_each_other_and_name_their_devices(tmp
     stamps["model"]["parameters"] = {"psnr_to_float32": 51.26}
     stamps["training"] = DEVICE | {"parameters": {"batch_size": 2, "waiting": 3.26}}
     assert "51.3 dB against float32" in tables.measured_on(stamps)
-    assert "has 2 pairs; waiting for them is 3.3 % of it." in tables.measured_on(stamps)
+    assert "has 2 pairs, and waiting for them is 3.3 % of it." in tables.measured_on(stamps)
 
 
 def test_a_combination_that_stands_there_twice_is_refused(tmp_path):
@@ -168,7 +168,7 @@ def test_the_caption_names_the_benchmarks_device_and_versions(tmp_path):
     files = written(tmp_path)
     for suffix in (".md", ".tex"):
         assert "measured on Made-up GPU with torch 9.8, triton 7.6 (attention)." in files[suffix]
-        assert "device of its score stamp" in files[suffix]
+        assert "device of its scores" in files[suffix]
     assert "measured on" not in tables.measured_on({})
 
 

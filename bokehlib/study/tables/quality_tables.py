@@ -70,6 +70,6 @@ def not_measured(frame: pd.DataFrame) -> str:
         return ""
     labels = " and ".join(study.DATASETS[name] for name in sets)
     return (
-        f"Not measured here, for want of the data: {labels}; `python -m bokehlib data check PATH` "
-        "says what is missing and where it is to be had."
+        f"Not measured, because the data are missing: {labels}; `python -m bokehlib data check PATH` "
+        "names the missing files and their source."
     )

@@ -56,16 +56,15 @@ def measured_on(stamps: dict[str, Any]) -> str:
         place = f"{stamp['device']} with {', '.join(versions)}"
         places.setdefault(place, []).append(part)
     named = [f"{place} ({', '.join(parts)})" for place, parts in places.items()]
-    sentence = f"The other rows were measured on {'; '.join(named)}."
+    clauses = [f"The other rows were measured on {', '.join(named)}"]
     for asked in (stamp.get("parameters", {}) for stamp in stamps.values()):
         if loss := asked.get("psnr_to_float32"):
-            sentence += (
-                f" The accelerated bfloat16 picture has a PSNR of {loss:.1f} dB against float32, "
-                "with the same random weights."
+            clauses.append(
+                f"the accelerated bfloat16 picture has a PSNR of {loss:.1f} dB against float32"
             )
         if "waiting" in asked:
-            sentence += (
-                f" A training step has {asked['batch_size']} pairs; waiting for them is "
-                f"{asked['waiting']:.1f} % of it."
+            clauses.append(
+                f"a training step has {asked['batch_size']} pairs, and waiting for them is "
+                f"{asked['waiting']:.1f} % of it"
             )
-    return sentence
+    return f"{'; '.join(clauses)}."

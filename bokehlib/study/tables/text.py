@@ -4,7 +4,6 @@ import numpy as np
 import pandas as pd
 
 from bokehlib import study
-from bokehlib.data import SEARCH_RANGE
 from bokehlib.study.tables.in_focus_table import MARK
 from bokehlib.study.tables.measured import ASPECTS, HIGHER_IS_BETTER, NETWORKS
 from bokehlib.study.tables.origins_table import GIVEN
@@ -107,63 +106,49 @@ LABELS = study.DATASETS | {
     "ebb_val294-original": "EBB Val294, original",
     "ebb_val294-original-borrowed": "EBB Val294, original, at the aligned set's aperture",
 }
-_PAPER = "Columns headed “paper” are the paper's own numbers"
-_VARIANTS = "the paper's BokehDiff (on SDXL) stands beside each of our variants of it"
-_NETWORK = "the paper does not say which network its LPIPS uses"
-_APERTURE = (
-    f"Aperture: px per unit of disparity, the one from {SEARCH_RANGE[0]:g} to "
-    f"{SEARCH_RANGE[1]:g} for the whole set with the greatest mean SSIM, "
-    "chosen on the pictures that are scored, as in the paper; cross-selected: each half of the set "
-    "at the aperture that the other half chose. Left out: pictures that could not be read"
-)
+_PAPER = "columns headed “paper” are the paper's own numbers"
 _INTERVAL = "[95 % interval] and verdict"
 _ROWS = "Verdicts are not corrected for the number of rows."
 _EQUAL = study.TRAININGS["full-s0"]
-_ALIKE = (
-    f"All trained alike on the embedded prior, {_EQUAL.steps} steps of {_EQUAL.batch_size} pairs; "
-    "in the losses LPIPS is SqueezeNet's and {}. "
+_ALIKE = f"trained alike on the embedded prior, {_EQUAL.steps} steps of {_EQUAL.batch_size} pairs"
+_SAME = (
+    "on the same images and seeds; intervals come from resampled scenes, and seeds if there are "
+    "several, and are not corrected for the number of rows."
 )
-_MEANS = (
-    f"Means over trainings and images. Differences, with {_INTERVAL}, are to {{}}, on the same "
-    "images and seeds. The intervals come from resampled scenes, and seeds if there are several; "
-    f"one training speaks of these networks, not of their recipes. {_ROWS}"
-)
-_TRAININGS = _ALIKE.format("the discriminator stands on an untrained ConvNeXt") + _MEANS
 CAPTIONS = {
-    "table1_quality": (f"Table 1 (left): quality. {_PAPER}; {_VARIANTS}; {_NETWORK}. {_APERTURE}."),
+    "table1_quality": (
+        "Table 1 (left): quality, every method at the aperture of greatest mean SSIM where the set "
+        f"does not give it; {_PAPER}."
+    ),
     "tableS1": (
-        f"Table S1: quality at two exposures, and duration. {_PAPER}, who print the original set "
-        f"at its own aperture alone; {_VARIANTS}; {_NETWORK}. {_APERTURE}."
+        f"Table S1: quality at two exposures, and seconds; {_PAPER}, and cross-selected is the "
+        "SSIM of each half of a set at the aperture that the other half chose."
     ),
     "tableS2": (
-        f"Table S2: quality on synthetic scenes. {_PAPER} on SYNBOKEH300, which was never "
-        "released; ours are on SYNBOKEH-mini, the embedded benchmark. They are different data "
-        f"sets: compare within a column, not across the two; {_VARIANTS}; {_NETWORK}."
+        f"Table S2: quality on synthetic scenes; {_PAPER} on SYNBOKEH300, which was never released, "
+        "with BokehDiff (on SDXL) repeated for each of our variants. Ours are on SYNBOKEH-mini, the "
+        "embedded benchmark: these are different data sets, so compare within a column only."
     ),
     "tableS2_rebuilt": (
-        "Table S2 on a rebuilt SYNBOKEH300: 300 scenes at four blurs, made by our synthesis of a "
-        f"user's own photographs and cut-outs. {_PAPER} on the authors' set, which was never "
-        f"released: compare within a column, not across the two; {_VARIANTS}; {_NETWORK}. Left "
-        "out: pictures that could not be read."
+        "Table S2 on a rebuilt SYNBOKEH300, 300 scenes at four blurs made by our synthesis of a "
+        f"user's photographs and foregrounds; {_PAPER} on the authors' set, which was never released."
     ),
     "tableS2_rendered": (
-        "Quality on the path-traced scenes, which none of our networks was trained on: hair, wire, "
-        "leaves, glass, slanted floors and lamps through a thin lens, two focus distances at three "
-        "openings each. The paper has no such table."
+        "Quality on the path-traced scenes, which none of our networks was trained on, through a "
+        "thin lens at two focus distances and three apertures each. The paper has no such table."
     ),
     "table2_ablation": (
-        f"Table 2: ablation. {_PAPER}, SDXL on EBB Val294; ours are the embedded model on "
-        f"SYNBOKEH-mini; {_NETWORK}. {_TRAININGS.format('the complete model')}"
+        f"Table 2: ablation; {_PAPER} (SDXL on EBB Val294), ours are the embedded model on "
+        f"SYNBOKEH-mini, {_ALIKE}. Differences, with {_INTERVAL}, are to the complete model {_SAME}"
     ),
     "table2b_physics": (
-        "Table 2b: what each part of the physics is worth, on the embedded model and "
-        "SYNBOKEH-mini. " + _TRAININGS.format('PISA with visibility "paper"')
+        "Table 2b: what each part of the physics is worth, on the embedded model and SYNBOKEH-mini, "
+        f'{_ALIKE}. Differences, with {_INTERVAL}, are to PISA with visibility "paper" {_SAME}'
     ),
     "table2c_beyond": (
-        "Table 2c: what is tuned, and what the paper does not have, each by itself, on the "
-        "embedded model and SYNBOKEH-mini. Layers: the render of that name in Table S2. "
-        + _ALIKE.format("there is no adversarial term")
-        + _MEANS.format("the first row")
+        "Table 2c: what is tuned, and what the paper does not have, each added by itself to the "
+        f"embedded model, on SYNBOKEH-mini, {_ALIKE} without an adversarial term. Differences, with "
+        f"{_INTERVAL}, are to the first row {_SAME}"
     ),
     "latents": (
         "What does the latent space cost? The same networks made for latents of so many pixels a "
@@ -176,10 +161,10 @@ CAPTIONS = {
         f"their latents. {_ROWS}"
     ),
     "claims": (
-        f"Better than the classical renderer (Scatter)? Differences, with {_INTERVAL}, are to it, "
-        "on the same images. The intervals come from resampled scenes: they speak of other scenes, "
-        "not of other trainings. Loss: PSNR at the exact disparity minus that at the wrong one, "
-        f"on the same images; there, one lens a scene. {_ROWS}"
+        f"Better than the classical renderer (Scatter)? Differences, with {_INTERVAL}, are to it on "
+        "the same images (intervals come from resampled scenes and are not corrected for the number "
+        "of rows); loss is the PSNR at the exact disparity minus that at the wrong one, with one "
+        "lens per scene."
     ),
     "strands": (
         "Within 10 px of hair, wire and twigs on the path-traced scenes: means over images of the "
@@ -206,11 +191,9 @@ CAPTIONS = {
         f"count. The marks: {MARK:g} dB for constant and for in focus."
     ),
     "speed": (
-        "Durations and peak memory; ratios are to plain attention in the same run. `pisa` has one "
-        "radius everywhere, `pisa-photo` those of a photograph, up to that one. A method's row is "
-        "the median over the images of SYNBOKEH-mini, on the device of its score stamp; with a "
-        "size and a device, all methods in one run on one photograph whose mean radius is 15 px "
-        "at 1536x1024 and in proportion at 384x256, `worst` its largest disc at every pixel."
+        "Durations and peak memory, with ratios to plain attention in the same run; a method's row "
+        "is the median over SYNBOKEH-mini on the device of its scores or, with a size and a device, "
+        "its time on one photograph (`worst`: the largest disc at every pixel)."
     ),
 }
 
