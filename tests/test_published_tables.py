@@ -10,7 +10,7 @@ from cells import execute
 
 from bokehlib import data
 from bokehlib.io.errors import InputError
-from bokehlib.study import results, runner, scoring, tables
+from bokehlib.study import results, scoring, tables
 from bokehlib.study.provenance import provenance
 
 GROUPS = ["ebb_val294", "ebb_val294-original-borrowed", "ebb_val294-original"]
@@ -118,7 +118,7 @@ def sets(tmp_path, monkeypatch):
 
 
 def run(root, notebook, **parameters):
-    return runner.run(notebook, root, smoke=True, results=str(root), **parameters)
+    return execute(notebook, root, smoke=True, **parameters)
 
 
 def test_table_s1_is_measured_over_a_miniature_copy(tmp_path, sets):
@@ -154,7 +154,7 @@ def test_what_cannot_be_read_of_blb_is_counted_in_the_table_and_the_rest_is_scor
     assert row.loc["blb_level5", "psnr"] > 0
 
 
-def test_the_worker_says_that_a_set_is_missing_and_writes_nothing(tmp_path, sets):
-    executed = run(tmp_path, "35_score_published", dataset="blb_level5")
-    assert "blb_level5: not here; accepted: a folder of that name" in executed.read_text()
+def test_the_worker_says_that_a_set_is_missing_and_writes_nothing(tmp_path, sets, capsys):
+    run(tmp_path, "35_score_published", dataset="blb_level5")
+    assert "blb_level5: not here; accepted: a folder of that name" in capsys.readouterr().out
     assert not (tmp_path / "scores").exists()

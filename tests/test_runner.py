@@ -113,7 +113,7 @@ def made_up(tmp_path, monkeypatch):
     monkeypatch.setattr(methods, "lacks", lambda name: "weights" * (name not in study.METHODS))
     monkeypatch.setattr(methods, "weights_hash", lambda name: "w")
     monkeypatch.setattr(data, "data_hash", lambda name: "d")
-    monkeypatch.setattr(runner, "_picture_steps", lambda *_: [])
+    monkeypatch.setattr(runner.pictures, "is_up_to_date", lambda *_: True)
     return SimpleNamespace(ran=ran, root=tmp_path)
 
 

@@ -55,12 +55,7 @@ def test_parts_measured_apart_are_read_together_and_name_their_devices(tmp_path)
     rows, made_by = speed.read(tmp_path)
     assert rows["what"].tolist() == ["pisa", "sdxl-1024x1024"]
     assert rows["milliseconds"].tolist() == [2.0, 60.0]
-    sentence = speed.measured_on(made_by)
-    assert "Made-up GPU with torch 9.8, triton 7.6 (attention), Other GPU" in sentence
-    made_by["model"]["parameters"] = {"psnr_to_float32": 51.26}
-    made_by["training"] = DEVICE | {"parameters": {"batch_size": 2, "waiting": 3.26}}
-    assert "51.3 dB against float32" in speed.measured_on(made_by)
-    assert "has 2 pairs, and waiting for them is 3.3 % of it." in speed.measured_on(made_by)
+    assert [made["device"] for made in made_by.values()] == ["Made-up GPU", "Other GPU"]
     assert results.read_scores(root=tmp_path).empty  # the benchmark is no method
 
 
@@ -72,30 +67,30 @@ def test_a_repeated_combination_and_other_columns_are_refused(tmp_path):
         synthetic_benchmark(tmp_path, ["plain,1"], columns=["what", "seconds"])
 
 
-def test_the_benchmarks_rows_come_first_then_what_it_lacks_then_the_methods_medians(tmp_path):
+def test_the_notebook_lists_the_benchmark_what_it_lacks_and_the_methods_medians(tmp_path):
     fill(tmp_path)
     rows, _ = synthetic_benchmark(tmp_path)
-    frame = speed.table(results.read_scores(root=tmp_path), rows)
+    asked = {"psnr_to_float32": 51.26, "batch_size": 2, "waiting": 3.26}
+    (tmp_path / "scores/speed-attention.json").write_text(
+        json.dumps(DEVICE | {"parameters": asked})
+    )
+    found = execute("44_speed", tmp_path)
+    frame = found["table"]
     assert ",".join(frame.columns) == (
         "what,tokens,heads,radius,direction,milliseconds,peak_gib,ratio_to_plain"
     )
     assert not frame.duplicated(speed.KEY).any()
     pd.testing.assert_frame_equal(frame.head(len(rows)), rows)
     absent = frame.loc[frame["milliseconds"].isna(), "what"]
-    assert {"pisa-novis", "sdxl-1024x1024-published"} <= {*absent} <= {*speed.PLANNED}
+    assert {*absent} == {"pisa-novis", "pisa-published", "sdxl-1024x1024-published"}
     methods = frame.tail(len(study.EMBEDDED)).set_index("what")["milliseconds"]
     assert methods.to_dict() == dict.fromkeys(study.EMBEDDED, 500.0)
-
-
-def test_the_notebook_shows_methods_by_place_and_writes_integers_as_such(tmp_path):
-    fill(tmp_path)
-    synthetic_benchmark(tmp_path)
-    found = execute("44_speed", tmp_path)
     assert found["listed"]["Scatter"]["384x256-cpu"] == 0.25
-    assert found["listed"]["Scatter"]["ours"] == 0.5
     assert found["listed"]["BokehDiff"]["ours"] == 1.234
-    table = (tmp_path / "tables" / "speed.csv").read_text()
-    assert "\npisa,64x64,10,4,forward,0.14,0.05,1.8\n" in table
+    written = [(tmp_path / f"tables/speed.{end}").read_text() for end in ("csv", "md")]
+    assert "\npisa,64x64,10,4,forward,0.14,0.05,1.8\n" in written[0]
+    assert "measured on Made-up GPU with torch 9.8, triton 7.6 (attention);" in written[1]
+    assert "51.3 dB against float32; a training step has 2 pairs" in written[1]
 
 
 def test_each_line_of_the_figure_passes_through_its_rows_and_other_heads_do_not_count(tmp_path):

@@ -126,60 +126,39 @@ def image_grid(pictures: dict[str, Any]) -> Figure:
     `TALLEST` high.
 
     Args:
-        pictures: as read by `pictures.read`: title, note and rows of a label and cells,
-            each with a title and an image (H, W, 3), uint8.
+        pictures: as read by `pictures.read`: title, note and rows of a label and cells, each with
+            a title and an image (H, W[, 3]), uint8.
     """
     rows = pictures["rows"]
-    margin = max(0.16 * len(_label(row).splitlines()) for row in rows)
-    aspects = [
-        [cell["image"].shape[1] / cell["image"].shape[0] for cell in row["cells"]] for row in rows
-    ]
-    heights = [min(TALLEST, (PAGE - margin - GAP * (len(row) - 1)) / sum(row)) for row in aspects]
-    sizes = [np.array(row) * height for row, height in zip(aspects, heights, strict=True)]
-    titled = [
-        TITLE * max(len(_lines(cell["title"], widths)) for cell in row["cells"])
-        for row, widths in zip(rows, sizes, strict=True)
-    ]
+    labels = [textwrap.fill(row["label"].replace("_", " "), 16) for row in rows]
+    margin = 0.16 * max(len(label.splitlines()) for label in labels)
+    sizes, titles, bottoms, below = [], [], [], 0.25  # in inches, from the top
+    for row in rows:
+        shapes = [cell["image"].shape for cell in row["cells"]]
+        aspects = np.array([shape[1] / shape[0] for shape in shapes])
+        height = min(TALLEST, (PAGE - margin - GAP * (len(aspects) - 1)) / aspects.sum())
+        fitting = int(LETTERS * height * aspects.min())
+        titles.append([textwrap.wrap(cell["title"], fitting) for cell in row["cells"]])
+        sizes.append((height, aspects * height))
+        bottoms.append(below + TITLE * max(map(len, titles[-1])) + height)
+        below = bottoms[-1] + GAP
     note = textwrap.fill(pictures["note"], 120)
-    below = 0.14 * (note.count("\n") + 1) + 0.05 if note else 0.0
-    total = 0.25 + sum(heights) + sum(titled) + GAP * len(rows) + below
+    total = below + (0.14 * (note.count("\n") + 1) + 0.05 if note else 0.0)
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(PAGE, total), facecolor="white")
         figure.text(0, 1 - 0.03 / total, pictures["title"], va="top", weight="bold")
         figure.text(0, 0.02 / total, note, va="bottom", fontsize=7)
-        top = total - 0.25
-        for row, widths, height, title in zip(rows, sizes, heights, titled, strict=True):
-            top -= title + height
-            _row(figure, row, widths, (margin, top, height))
-            top -= GAP
+        for n, (height, widths) in enumerate(sizes):
+            y, high = 1 - bottoms[n] / total, height / total
+            middle = ((margin / 2 - 0.02) / PAGE, y + high / 2)
+            figure.text(*middle, labels[n], rotation=90, va="center", ha="center")
+            lefts = margin + np.cumsum(widths + GAP) - widths - GAP
+            for x, cell in enumerate(rows[n]["cells"]):
+                axes = figure.add_axes((lefts[x] / PAGE, y, widths[x] / PAGE, high))
+                axes.imshow(cell["image"], aspect="auto", cmap="gray", vmin=0, vmax=255)
+                axes.set_title("\n".join(titles[n][x]), pad=2)
+                axes.set_axis_off()
     return figure
-
-
-def _row(
-    figure: Figure, row: dict[str, Any], widths: np.ndarray, place: tuple[float, float, float]
-) -> None:
-    """Draw one row; place = left, bottom and height in inches."""
-    left, bottom, height = place
-    page = np.array([PAGE, figure.get_figheight()])
-    x, y = (left / 2 - 0.02, bottom + height / 2) / page
-    figure.text(x, y, _label(row), rotation=90, va="center", ha="center")
-    for cell, width in zip(row["cells"], widths, strict=True):
-        (x, y), (wide, high) = np.array([[left, bottom], [width, height]]) / page
-        axes = figure.add_axes((x, y, wide, high))
-        axes.imshow(cell["image"], aspect="auto", cmap="gray", vmin=0, vmax=255)
-        axes.set_title("\n".join(_lines(cell["title"], widths)), pad=2)
-        axes.set_axis_off()
-        left += width + GAP
-
-
-def _label(row: dict[str, Any]) -> str:
-    """A row's label in lines that break between words, as names of scenes do too."""
-    return textwrap.fill(row["label"].replace("_", " "), 16)
-
-
-def _lines(title: str, widths: np.ndarray) -> list[str]:
-    """A title in lines that fit the narrowest picture of a row; none if it is empty."""
-    return textwrap.wrap(title, int(LETTERS * widths.min()))
 
 
 def absent(reason: str) -> Figure:

@@ -115,13 +115,9 @@ def write(
         smoke: whether the pictures are tiny; they never count as up to date.
     """
     made = _made_from(figure)
-    stamp = provenance(
-        made["parameters"] | {"smoke": smoke},
-        seed=0,
-        weights=made["weights_sha256"],
-        data=made["data_sha256"],
-        device=methods.resolve_device("auto"),
-    )
+    asked = made["parameters"] | {"smoke": smoke}
+    hashes = made["weights_sha256"], made["data_sha256"]
+    made_by = provenance(asked, 0, *hashes, methods.resolve_device("auto"))
     folder = root / "pictures" / figure
     temporary = folder.with_name(f".{os.getpid()}-{folder.name}")
     temporary.mkdir(parents=True)
@@ -132,7 +128,7 @@ def write(
                 Image.fromarray(levels).save(temporary / f"{y}-{x}.webp", **WEBP)
             named = [{"file": f"{y}-{x}.webp", "title": t} for x, (t, _) in enumerate(cells)]
             listed.append({"label": label, "cells": named})
-        index = {"title": title, "note": note, "rows": listed, "stamp": stamp}
+        index = {"title": title, "note": note, "rows": listed, "stamp": made_by}
         text = json.dumps(index, indent=1, ensure_ascii=False)
         (temporary / "index.json").write_text(text + "\n", encoding="utf-8", newline="\n")
         shutil.rmtree(folder, ignore_errors=True)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from bokehlib import study
-from bokehlib.data import PUBLISHED, protocol
+from bokehlib.data import protocol
 from bokehlib.io.places import RESULTS
 from bokehlib.io.weightfiles import painter
 from bokehlib.study.provenance import load_provenance, same_provenance
@@ -27,7 +27,6 @@ KEY = ["dataset", "image", "method", "blur", "perturbation"]  # what makes a row
 METRICS = ["psnr", "ssim", "lpips_alex", "lpips_squeeze", "lpips_vgg", "dists"]
 COLUMNS = [*KEY, *METRICS, "seconds"]
 PARTS = ("exact", "perturbed", "disturbed")  # of a score file: no error, by radius, by name
-FITTED = ["aperture", "ssim_crossed", "left_out"]  # how a published set was measured
 PICTURE_BYTES = 200_000  # a figure of photographs stays below this
 WEBP: dict[str, Any] = {
     "quality": 86,
@@ -198,7 +197,7 @@ def write_scores(
         root: folder of results.
 
     Returns:
-        False if nothing was written, because the file holds metrics that the new rows lack.
+        False if nothing was written, because the file holds metrics that the new rows miss.
 
     Raises:
         ValueError: rows are missing, doubled, or of another data set, method or part.
@@ -233,19 +232,6 @@ def _check_rows(new: pd.DataFrame, dataset: str, method: str, part: str) -> None
         raise ValueError(f"rows are of {set(new['dataset'])}, {set(new['method'])}")
     if new.duplicated(KEY).any():
         raise ValueError(f"{new.duplicated(KEY).sum()} rows repeat the key {', '.join(KEY)}")
-
-
-def read_fitted(root: Path = RESULTS) -> pd.DataFrame:
-    """Dataset, method and `FITTED` of each of `data.PUBLISHED` that was measured."""
-    rows = []
-    for path in sorted(root.glob("scores/*/*.csv")):
-        if path.parent.name in PUBLISHED:
-            found = load_provenance(path)
-            fitted = found.get("fitted", {})
-            numbers = fitted.get("aperture"), fitted.get("crossed_ssim"), found.get("left_out")
-            rows.append((path.parent.name, path.stem, *numbers))
-    frame = pd.DataFrame(rows, columns=["dataset", "method", *FITTED])
-    return frame.astype(dict.fromkeys(FITTED, "float64"))
 
 
 def read_probe(probe: str, root: Path = RESULTS) -> pd.DataFrame:

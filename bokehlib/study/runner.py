@@ -10,9 +10,8 @@ import hashlib
 import json
 import logging
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +31,7 @@ from bokehlib.study.results import (
 )
 
 NOTEBOOKS = ROOT / "notebooks"
+Key = tuple[str, str, str]  # data set or probe, method, part
 REPORTER_SECONDS = 4.0  # of a notebook that measures nothing
 
 
@@ -132,61 +132,37 @@ class Step:
         return " ".join([self.notebook, *map(str, self.parameters.values())])
 
 
-def _measurement(
-    step: Step,
-    what: tuple[str, str, str],
-    dataset: str,
-    parameters: dict[str, Any],
-    fresh: bool,
-    root: Path,
-) -> list[Step]:
-    """The step, unless `what` (data set or probe, method, part) is up to date.
+def _measurements(output: study.Output, smoke: bool) -> Iterator[tuple[Step, Key, str, Any, bool]]:
+    """What an output reads: step, key of the file, data set, parameters, may the method be missing.
 
-    Raises:
-        InputError: the method misses something, or the data set is not here.
+    Exact scores come before those at wrong disparities.
     """
-    _, method, _ = what
+    for need in output.scores:
+        for part in PARTS if need.perturbed else PARTS[:1]:
+            key = (need.dataset, need.method, part)
+            asked = {"method": need.method, "dataset": need.dataset}
+            notebook = "35_score_published" if need.dataset in data.PUBLISHED else "30_score"
+            if part != "exact":
+                notebook, asked["part"] = "31_score_perturbed", part
+            parameters = score_parameters(*key, smoke)
+            yield Step(notebook, asked), key, need.dataset, parameters, need.optional
+    for probe, names in output.probes.items():
+        found = study.PROBES[probe]
+        for method in names:
+            step = Step(found.worker, {"method": method})
+            parameters = probe_parameters(probe, method, smoke)
+            optional = method not in study.EMBEDDED
+            yield step, (probe, method, "exact"), found.dataset, parameters, optional
+
+
+def _missing(method: str, dataset: str) -> str:
+    """Why a method cannot be measured on a data set ("" = none is needed), "" if it can."""
     if missing := methods.lacks(method):
-        raise InputError(f"{method}: {missing}")
-    data_hash = data.data_hash(dataset) if dataset else ""
-    if dataset and not data_hash:
-        known = dataset in (*data.PUBLISHED, "rendered")
-        raise InputError(data.absence(dataset) if known else f"{dataset} is not here")
-    hashes = methods.weights_hash(method), data_hash
-    step.seconds = read_provenance(*what, root).get("wall_seconds")
-    return [step] if fresh or not is_up_to_date(*what, *hashes, parameters, root) else []
-
-
-def _score_steps(need: study.Scores, smoke: bool, fresh: bool, root: Path) -> list[Step]:
-    """The runs that bring a score file up to date: exact first, wrong disparities after it."""
-    if need.optional and methods.lacks(need.method):
-        return []
-    steps = []
-    for part in PARTS if need.perturbed else PARTS[:1]:
-        what = (need.dataset, need.method, part)
-        asked = {"method": need.method, "dataset": need.dataset}
-        notebook = "35_score_published" if need.dataset in data.PUBLISHED else "30_score"
-        if part != "exact":
-            notebook, asked["part"] = "31_score_perturbed", part
-        parameters = score_parameters(*what, smoke)
-        step = Step(notebook, asked)
-        steps += _measurement(step, what, need.dataset, parameters, fresh, root)
-    return steps
-
-
-def _probe_steps(probe: str, method: str, smoke: bool, fresh: bool, root: Path) -> list[Step]:
-    if method not in study.EMBEDDED and methods.lacks(method):
-        return []
-    found, parameters = study.PROBES[probe], probe_parameters(probe, method, smoke)
-    step = Step(found.worker, {"method": method})
-    return _measurement(step, (probe, method, "exact"), found.dataset, parameters, fresh, root)
-
-
-def _picture_steps(figure: str, fresh: bool, root: Path) -> list[Step]:
-    if missing := pictures.missing(figure):
-        raise InputError(f"{figure}: {missing}")
-    stale = fresh or not pictures.is_up_to_date(figure, root)
-    return [Step("32_render_figures", {"figure": figure})] if stale else []
+        return f"{method}: {missing}"
+    if not dataset or data.data_hash(dataset):
+        return ""
+    known = dataset in (*data.PUBLISHED, "rendered")
+    return data.absence(dataset) if known else f"{dataset} is not here"
 
 
 def plan(
@@ -209,16 +185,22 @@ def plan(
         if name not in study.OUTPUTS:
             raise InputError(f"TABLE: found {name!r}; accepted: {', '.join(study.OUTPUTS)}")
         output = study.OUTPUTS[name]
-        needs = [partial(_score_steps, need, smoke) for need in output.scores]
-        for probe, of in output.probes.items():
-            needs += [partial(_probe_steps, probe, method, smoke) for method in of]
-        if output.pictures:
-            needs.append(partial(_picture_steps, output.pictures))
-        for steps_of in needs:
-            try:
-                steps += [step for step in steps_of(fresh, root) if step not in steps]
-            except InputError as error:
-                skipped[str(error)] = None
+        for step, key, dataset, parameters, optional in _measurements(output, smoke):
+            _, method, _ = key
+            if step in steps or (optional and methods.lacks(method)):
+                continue
+            if missing := _missing(method, dataset):
+                skipped[missing] = None
+                continue
+            hashes = methods.weights_hash(method), data.data_hash(dataset) if dataset else ""
+            if fresh or not is_up_to_date(*key, *hashes, parameters, root):
+                step.seconds = read_provenance(*key, root).get("wall_seconds")
+                steps.append(step)
+        figure = output.pictures
+        if figure and (missing := pictures.missing(figure)):
+            skipped[f"{figure}: {missing}"] = None
+        elif figure and (fresh or not pictures.is_up_to_date(figure, root)):
+            steps.append(Step("32_render_figures", {"figure": figure}))
         reporter = Step(output.notebook, output.parameters, REPORTER_SECONDS)
         steps = [step for step in steps if step != reporter] + [reporter]  # once, after its scores
     return steps, list(skipped)
