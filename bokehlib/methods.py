@@ -207,7 +207,7 @@ def at_scale(method: str, profile: str, smoke: bool) -> tuple[str, dict[str, Any
 
 
 def lacks(name: str) -> str:
-    """What a method needs and does not find, in one phrase; "" if it is ready.
+    """Missing requirements of a method, in one phrase; "" if it is ready.
 
     Raises:
         InputError: Unknown name.
@@ -229,7 +229,7 @@ def lacks(name: str) -> str:
 
 
 def phrase(name: str) -> str:
-    """What a method is, and who paints what is hidden if it needs that.
+    """Phrase that describes a method, with its inpainting backend if it has one.
 
     Raises:
         InputError: Unknown name.

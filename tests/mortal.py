@@ -5,7 +5,7 @@ import signal
 
 import numpy as np
 
-from bokehlib.pathtracing import jobs
+from bokehlib.extras.pathtracing import jobs
 
 TRIES = 2
 DEATHS = {"sharp": 1, "far_1": TRIES}  # attempts at a picture's passes that die

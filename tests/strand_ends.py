@@ -5,8 +5,8 @@ Without what `tracing._curves` puts after the last strand this ends in a segment
 
 import numpy as np
 
-from bokehlib.pathtracing import camera, shapes, tracing
-from bokehlib.pathtracing.world import World, matte
+from bokehlib.extras.pathtracing import camera, shapes, tracing
+from bokehlib.extras.pathtracing.world import World, matte
 
 STRANDS = 400
 

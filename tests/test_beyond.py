@@ -286,10 +286,3 @@ def test_the_optics_channels_depend_on_the_blur_in_latents_alone():
 
 
 # --- Weight files ----------------------------------------------------------------------------
-
-
-def test_a_file_that_is_no_safetensors_file_is_named(tmp_path):
-    path = tmp_path / "base.safetensors"
-    path.write_bytes(b"not weights at all")
-    with pytest.raises(InputError, match=r"base\.safetensors: .*accepted: a safetensors file"):
-        mini.load_base(path)

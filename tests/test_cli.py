@@ -12,7 +12,6 @@ import pytest
 from commands import command
 from PIL import Image
 
-import bokehlib
 from bokehlib import cli, methods, study
 from bokehlib.io import images
 
@@ -73,42 +72,27 @@ def _state(folder):
 BAD = {  # what is given -> words that the line must have: the argument, the find, the accepted
     "missing image": (_arguments(IMAGE="no.png"), "IMAGE", "no.png", "PNG, JPEG"),
     "empty folder": (_arguments(IMAGE="folder.png"), "IMAGE", "no photo in folder.png", ".png"),
-    "text as image": (_arguments(IMAGE="text.png"), "IMAGE", "not a picture", "PNG, JPEG"),
     "cut image": (_arguments(IMAGE="cut.jpg"), "IMAGE", "truncated", "PNG, JPEG"),
     "glass": (_arguments(IMAGE="glass.png"), "IMAGE", "alpha from 128 to 128", "opaque"),
     "missing map": (_arguments(disparity="no.png"), "--disparity", "no.png", ".npy"),
-    "text as map": (_arguments(disparity="text.png"), "--disparity", "not a picture", "16-bit"),
     "cut map": (_arguments(disparity="cut.png"), "--disparity", "truncated", "16-bit"),
-    "cut array": (_arguments(disparity="cut.npy"), "--disparity", "truncated", "16-bit"),
     "colour map": (_arguments(disparity="photo.jpg"), "--disparity", "colour", "grey"),
     "photo as its own map": (
         _arguments(disparity="photo.png"), "--disparity", "the photo itself", "side by side",
     ),
     "other aspect": (_arguments(disparity="tall.png"), "--disparity", "20x30", "aspect"),
     "NaN map": (_arguments(disparity="nan.npy"), "--disparity", "NaN or infinite", "[0, 1]"),
-    "infinite map": (_arguments(disparity="inf.npy"), "--disparity", "NaN or infinite", "[0, 1]"),
     "depth map": (_arguments(disparity="depth.npy"), "--disparity", "values from 1", "[0, 1]"),
-    "focus right of it": (_arguments(focus="30,3"), "--focus", "30,3", "0 to 29"),
     "focus below it": (_arguments(focus="3,20"), "--focus", "3,20", "0 to 19"),
     "focus left of it": (_arguments(focus="-1,3"), "--focus", "-1", "0 to 29"),
     "focus of one number": (_arguments(focus="7"), "--focus", "'7'", "X,Y"),
-    "focus of three": (_arguments(focus="7,3,1"), "--focus", "7,3,1", "X,Y"),
     "focus in words": (_arguments(focus="x,y"), "--focus", "'x'", "X,Y"),
-    "focus NaN": (_arguments(focus="nan,3"), "--focus", "nan", "X,Y"),
     "disparity over 1": (
         _arguments(focus=None, focus_disparity="1.01"), "--focus-disparity", "1.01", "0 to 1",
     ),
-    "disparity below 0": (
-        _arguments(focus=None, focus_disparity="-0.1"), "--focus-disparity", "-0.1", "0 to 1",
-    ),
-    "disparity NaN": (
-        _arguments(focus=None, focus_disparity="nan"), "--focus-disparity", "nan", "0 to 1",
-    ),
     "negative aperture": (_arguments(aperture="-3"), "--aperture", "-3", "0 or more"),
     "infinite aperture": (_arguments(aperture="inf"), "--aperture", "inf", "finite"),
-    "minus infinite": (_arguments(aperture="-inf"), "--aperture", "-inf", "finite"),
     "NaN aperture": (_arguments(aperture="nan"), "--aperture", "nan", "finite"),
-    "aperture in words": (_arguments(aperture="wide"), "--aperture", "wide", "number"),
     "blur beyond the photo": (
         _arguments(aperture="600"), "--aperture", "an aperture of 600", "30 px, its longer side",
     ),
@@ -118,12 +102,9 @@ BAD = {  # what is given -> words that the line must have: the argument, the fin
     ),
     "unknown method": (_arguments(method="magic"), "--method", "magic", "scatter"),
     "method to come": (_arguments(method="deeplens"), "--method", "not part of this", "scatter"),
-    "seed of a half": (_arguments(seed="0.5"), "--seed", "0.5", "whole number"),
     "negative seed": (_arguments(seed="-1"), "--seed", "-1", "whole number"),
-    "huge seed": (_arguments(seed="9" * 30), "--seed", "999", "whole number"),
     "unknown device": (_arguments(device="tpu"), "--device", "tpu", "auto, cpu, cuda"),
     "unknown suffix": (_arguments(out="out.gif"), "--out", ".gif", ".png, .jpg"),
-    "suffix of a phone": (_arguments(out="out.heic"), "--out", ".heic", ".exr"),
     "folder that is not": (_arguments(out="no/out.png"), "--out", "no folder no", "writable"),
     "folder as output": (_arguments(out="folder.png"), "--out", "a folder", "a file"),
     "output on the image": (_arguments(out="photo.png"), "--out", "IMAGE photo.png", "another"),
@@ -140,9 +121,6 @@ BAD = {  # what is given -> words that the line must have: the argument, the fin
     "network without use": (
         _arguments(depth_model="x"), "--depth-model", "with --disparity", "--estimate-disparity",
     ),
-    "download without use": (
-        _arguments(download=""), "--download", "with --disparity", "--estimate-disparity",
-    ),
     "map on the image": (
         _arguments(save_disparity="photo.png"), "--save-disparity", "IMAGE photo.png", "another",
     ),
@@ -151,13 +129,11 @@ BAD = {  # what is given -> words that the line must have: the argument, the fin
     ),
     "map as JPEG": (_arguments(save_disparity="m.jpg"), "--save-disparity", ".jpg", ".png"),
     "range beyond 1": (_arguments(focus_range="1.5"), "--focus-range", "1.5", "0 to 1"),
-    "range of three": (_arguments(focus_range="0,1,1"), "--focus-range", "0,1,1", "LOW,HIGH"),
     "range beside the focus": (
         _arguments(focus=None, focus_disparity="0.5", focus_range="0.6,0.7"),
         "--focus-range", "without the focus, 0.5", "around the focus",
     ),
     "stack of one": (_stack("1"), "--focus-stack", "'1'", "2 to 999"),
-    "stack of halves": (_stack("2.5"), "--focus-stack", "2.5", "whole number"),
     "stack as PNG": (_stack("2", out="out.png"), "--out", "'.png'", ".webp, .gif"),
     "stack and sweep": (_stack("2", aperture_sweep="2"), "--aperture-sweep", "stack", "one of"),
     "stack and focus": (
@@ -165,9 +141,6 @@ BAD = {  # what is given -> words that the line must have: the argument, the fin
     ),
     "stack with a fixed range": (
         _stack("2", focus_range="0,1"), "--focus-range", "'0,1'", "not in a stack",
-    ),
-    "sweep of none": (
-        _arguments(aperture_sweep="0", out="out.gif"), "--aperture-sweep", "'0'", "2 to 999",
     ),
     "sheet on the image": (
         _arguments(IMAGE="out-sheet.png", aperture_sweep="2", out="out.gif"),
@@ -186,8 +159,6 @@ BAD = {  # what is given -> words that the line must have: the argument, the fin
     ),
     "no metres": (_lens(depth_range=None), "--depth-range", "nothing of metres", "--aperture K"),
     "metres upside down": (_lens(depth_range="5,1"), "--depth-range", "'5,1'", "NEAR < FAR"),
-    "metres without end": (_lens(depth_range="inf,inf"), "--depth-range", "inf", "NEAR < FAR"),
-    "one metre": (_lens(depth_range="5"), "--depth-range", "5", "NEAR,FAR"),
     "focus within the lens": (
         _lens(depth_range="0.01,0.04"), "--focal-length", "within the focal length", "farther",
     ),
@@ -199,15 +170,11 @@ BAD = {  # what is given -> words that the line must have: the argument, the fin
     ),
     "no disparity": (_arguments(disparity=None), "--disparity", "required", "--estimate"),
     "no focus": (_arguments(focus=None), "--focus", "required", "--focus X,Y"),
-    "no aperture": (_arguments(aperture=None), "--aperture", "required", "--aperture K"),
-    "no output": (_arguments(out=None), "--out", "required", "--out FILE"),
     "no image": (_arguments(IMAGE=None), "IMAGE", "required", "IMAGE --out FILE"),
     "option without value": ([*_arguments(), "--seed"], "--seed", "no value", "--seed N"),
-    "swallowed option": (_arguments(out=""), "--out", "no value", "--out FILE"),
     "option given twice": ([*_arguments(), "--aperture", "5"], "--aperture", "twice", "once"),
     "unknown option": (_arguments(blur="3"), "--blur", "unknown", "--aperture K"),
     "abbreviated option": ([*_arguments(), "--se", "3"], "--se", "unknown", "--seed N"),
-    "second image": ([*_arguments(), "b.png"], "b.png", "unknown", "IMAGE"),
     "no command": ([], "COMMAND", "required", "render, methods, study"),
     "unknown command": (["develop"], "COMMAND", "develop", "render, methods, study"),
     "methods with more": (["methods", "--all"], "--all", "unknown", "no arguments"),
@@ -217,11 +184,9 @@ BAD = {  # what is given -> words that the line must have: the argument, the fin
 
 
 @pytest.mark.parametrize("case", BAD)
-@pytest.mark.parametrize("out", ["new", "old"])
-def test_bad_input_is_one_line_and_leaves_all_files_alone(folder, capsys, case, out):
+def test_bad_input_is_one_line_and_leaves_all_files_alone(folder, capsys, case):
     argv, *words = BAD[case]
-    if out == "old":
-        argv = ["old.png" if word == "out.png" else word for word in argv]
+    argv = ["old.png" if word == "out.png" else word for word in argv]
     before = _state(folder)
     assert cli.main(argv) == 2
     printed = capsys.readouterr()
@@ -420,9 +385,3 @@ def test_methods_are_listed_one_a_line_in_aligned_columns(capsys):
         assert line.split() == [name, *state.split(), *methods.phrase(name).split()]
         columns.add((line.index(state, len(name)), line.rindex(methods.phrase(name))))
     assert len(columns) == 1
-
-
-def test_a_missing_name_of_the_package_is_an_attribute_error():
-    with pytest.raises(AttributeError, match="no attribute 'bokeh'"):
-        _ = bokehlib.bokeh
-    assert {"load", "Lens", "optics", "pisa"} <= set(dir(bokehlib))

@@ -1,7 +1,6 @@
 """Disparity from every file that people have: near is 1, and wrong values are named."""
 
 import math
-import types
 
 import miniatures
 import numpy as np
@@ -9,7 +8,7 @@ import phonefiles
 import pytest
 from PIL import Image
 
-from bokehlib.io import disparity_maps, images, portrait
+from bokehlib.io import disparity_maps, images
 from bokehlib.io.errors import InputError
 
 DEPTH = np.array([[1.0, 2.0, 4.0], [8.0, 2.0, 1.0]], np.float32)  # metres
@@ -158,16 +157,6 @@ def test_the_map_of_a_turned_heic_photo_is_turned_with_it(tmp_path):
     assert images.match_size(found, *photo.shape[:2])[[0, -1], 5] == pytest.approx([0, 1], abs=0.03)
 
 
-def test_a_map_that_the_reader_left_lying_is_turned_as_the_photo_was(monkeypatch, tmp_path):
-    # A stand-in for the reader: pillow-heif cannot write a map that is not turned with its photo.
-    stored = types.SimpleNamespace(to_pillow=lambda: Image.fromarray(phonefiles.ramp()), info={})
-    photo = Image.new("RGB", (64, 96))
-    photo.info = {"depth_images": [stored], "original_orientation": 8}
-    monkeypatch.setattr(portrait.Image, "open", lambda path: photo)
-    found = portrait._of_heif(tmp_path / "a.heic", "--disparity")
-    assert np.array_equal(found.values, np.rot90(LEVEL))
-
-
 def test_a_heic_without_a_map_says_what_would_have_one(tmp_path):
     phonefiles.heic(tmp_path / "a.heic")
     with pytest.raises(InputError, match="a HEIC photo without a depth map; accepted: one taken"):
@@ -277,14 +266,6 @@ def test_a_photo_alone_is_not_taken_for_one_with_its_map(tmp_path, kind):
         whole = np.concatenate([whole, whole[:, -1:]], axis=1)
     with pytest.raises(InputError, match="the photo itself without a depth map in it"):
         disparity_maps.of_photo(tmp_path / "a.png", whole)
-
-
-def test_a_phones_photo_gives_its_map_and_stays_whole(tmp_path):
-    phonefiles.heic(tmp_path / "a.heic", phonefiles.ramp())
-    whole = images.read_image(tmp_path / "a.heic")
-    photo, found = disparity_maps.of_photo(tmp_path / "a.heic", whole)
-    assert photo is whole
-    assert found.disparity.shape == phonefiles.SMALL
 
 
 def test_an_exr_may_hold_photo_and_depth(tmp_path):

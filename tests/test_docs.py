@@ -16,10 +16,10 @@ import bokehlib
 from bokehlib import study
 from bokehlib.classical import scattering
 from bokehlib.cli import commands
+from bokehlib.extras.pathtracing import __main__ as pathtracing
 from bokehlib.io import animation, disparity_maps, images, photographic, photos
 from bokehlib.io.places import ROOT
 from bokehlib.optics import Lens, circle_of_confusion, token_radius
-from bokehlib.pathtracing import __main__ as pathtracing
 from bokehlib.study import readme
 
 README = ROOT / "README.md"
@@ -32,7 +32,7 @@ LABELS = {
     *(f"S{n}" for n in range(1, 10)),
 }
 PROGRAMS = {
-    "bokehlib.pathtracing": pathtracing.command_line,
+    "bokehlib.extras.pathtracing": pathtracing.command_line,
 }
 LACKING = "not part of this version: "
 
@@ -126,10 +126,13 @@ def test_every_table_and_figure_that_a_command_names_is_one(page):
 
 
 @each_page
-def test_every_python_example_is_valid(page):
+def test_every_python_example_is_valid_and_imports_what_is_there(page):
     blocks = re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
     for block in blocks:
-        ast.parse("{" + block + "}" if block.startswith('"mean":') else block)
+        tree = ast.parse("{" + block + "}" if block.startswith('"mean":') else block)
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Import | ast.ImportFrom):
+                exec(ast.unparse(node), {})
 
 
 def test_the_readme_lists_every_notebook():

@@ -193,11 +193,6 @@ def test_the_table_compares_each_latent_with_the_embedded_one_and_says_what_was_
     assert shown["4 px, 16 channels"] == "not run"
 
 
-def test_measurements_of_latents_are_no_scores_of_methods(tmp_path):
-    results.write_probe(made_up("f4-c8", 0.0), {}, "latents", "f4-c8", tmp_path)
-    assert results.read_scores(root=tmp_path).empty
-
-
 @pytest.mark.parametrize(
     ("words", "message"),
     [

@@ -30,11 +30,20 @@ def test_a_float_tiff_holds_any_kind_of_values(tmp_path):
     assert found.disparity == pytest.approx(RAMP / RAMP.max(), abs=1e-6)
 
 
+def _damaged(path):
+    """A whole archive whose compressed bytes are not."""
+    np.savez_compressed(path, a=np.random.default_rng(0).random((40, 50)))
+    data = bytearray(path.read_bytes())
+    data[200:260] = bytes(60)
+    path.write_bytes(data)
+
+
 @pytest.mark.parametrize(
     ("write", "found"),
     [
         (lambda path: np.savez(path, a=RAMP, b=RAMP), "2 arrays: a, b"),
         (lambda path: path.write_bytes(b"PK\3\4 no archive"), "broken or truncated .npz"),
+        (lambda path: _damaged(path), "broken or truncated .npz"),
         (lambda path: np.savez(path, a=np.zeros((2, 8, 12))), r"shape \(2, 8, 12\)"),
         (lambda path: np.savez(path, a=np.array(["x"])), "<U1 values"),
     ],
@@ -205,3 +214,39 @@ def test_maps_beside_their_photos_are_no_photos(tmp_path, monkeypatch, capsys, l
         "b.png",
         "c.png",
     ]
+
+
+def _folder(tmp_path, photos, maps, where):
+    image, disparity = _scene(20, 30)
+    for name in photos:
+        (tmp_path / "photos").mkdir(exist_ok=True)
+        images.write_image(tmp_path / "photos" / name, image)
+    for name in maps:
+        (tmp_path / where).mkdir(exist_ok=True)
+        images.write_disparity(tmp_path / where / name, disparity)
+    return ["render", "photos", "--disparity", where, "--focus-disparity", "0.9", "--aperture", "3"]
+
+
+def test_a_name_like_a_maps_is_a_photo_where_maps_lie_elsewhere(
+    tmp_path, monkeypatch, capsys, loud
+):
+    monkeypatch.chdir(tmp_path)
+    words = _folder(tmp_path, ["x.png", "x_d.png"], ["x.png", "x_d.png"], "maps")
+    assert cli.main([*words, "--out", "made", "--method", "input"]) == 0
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [line["image"] for line in lines] == ["x.png", "x_d.png"]
+
+
+def test_capitals_do_not_make_a_map_a_photo(tmp_path, monkeypatch, capsys, loud):
+    monkeypatch.chdir(tmp_path)
+    words = _folder(tmp_path, ["x.png"], ["x_Depth.png"], "photos")
+    assert cli.main([*words, "--out", "made", "--method", "input"]) == 0
+    assert json.loads(capsys.readouterr().out)["image"] == "x.png"
+
+
+def test_a_place_that_cannot_be_a_folder_is_one_line(tmp_path, monkeypatch, capsys, loud):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").touch()
+    words = _folder(tmp_path, ["x.png"], ["x.png"], "maps")
+    assert cli.main([*words, "--out", "file/sub", "--method", "input"]) == 2
+    assert capsys.readouterr().err.startswith("--out: file/sub: found Not a directory")

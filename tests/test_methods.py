@@ -4,7 +4,6 @@ import hashlib
 
 import pytest
 
-import bokehlib
 from bokehlib import methods, study
 from bokehlib.io.errors import InputError
 
@@ -29,14 +28,3 @@ def test_a_method_is_ready_once_its_weights_are_found(tmp_path, monkeypatch):
 
 def test_a_method_without_weights_has_no_hash():
     assert methods.weights_hash("scatter") == ""
-
-
-@pytest.mark.parametrize("ask", [methods.load, methods.lacks, methods.weights_hash])
-def test_an_unknown_method_is_refused_with_the_known_ones(ask):
-    with pytest.raises(InputError, match=r"method: found 'magic'; accepted: input, scatter"):
-        ask("magic")
-
-
-def test_an_unknown_device_is_refused_with_the_known_ones():
-    with pytest.raises(InputError, match=r"device: found 'tpu'; accepted: auto, cpu, cuda"):
-        bokehlib.load("scatter", device="tpu")

@@ -173,11 +173,6 @@ def test_weights_of_another_shape_of_network_are_refused(no_weights, change):
         lpips_network("squeeze")
 
 
-def test_an_unknown_net_is_refused_with_the_known_ones():
-    with pytest.raises(ValueError, match=r"net: found 'resnet'; accepted: alex, squeeze, vgg"):
-        lpips_network("resnet")
-
-
 def test_a_missing_backbone_is_what_a_user_can_mend(no_weights):
     with pytest.raises(MissingBackbone, match="BOKEHLIB_WEIGHTS"):
         pretrained.find_backbone("alexnet")

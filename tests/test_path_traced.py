@@ -21,9 +21,7 @@ import torch
 from bokehlib import optics
 from bokehlib.data import file_hash
 from bokehlib.data.published_sets import blb, path_traced
-from bokehlib.io.errors import InputError
-from bokehlib.optics import Lens
-from bokehlib.pathtracing import (
+from bokehlib.extras.pathtracing import (
     camera,
     committed,
     exports,
@@ -34,7 +32,9 @@ from bokehlib.pathtracing import (
     textures,
     tracing,
 )
-from bokehlib.pathtracing.__main__ import main
+from bokehlib.extras.pathtracing.__main__ import main
+from bokehlib.io.errors import InputError
+from bokehlib.optics import Lens
 
 NAMES = ("hair", "glasses")
 SIZE = (64, 96)
@@ -371,7 +371,7 @@ def test_blur_grows_from_level_to_level():
 
 @pytest.mark.skipif(find_spec("mitsuba") is None, reason="bokehlib[render] is not installed")
 def test_a_point_of_light_becomes_a_disc_of_the_radius_that_its_disparity_says(monkeypatch):
-    from bokehlib.pathtracing.world import World, matte
+    from bokehlib.extras.pathtracing.world import World, matte
 
     monkeypatch.setattr(tracing, "SIZE", (64, 96))
     eye = camera.Camera(0.0, 0.0, 40.0, near=1.0, far=3.0)

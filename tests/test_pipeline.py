@@ -309,19 +309,6 @@ def test_a_tile_that_does_not_fit_the_halo_is_refused(tile, named):
         mini.tiny()(image, disparity, Lens(0.0, 16.0), tile=tile)
 
 
-def test_progress_is_shown_for_several_tiles_alone(capsys):
-    pipeline = mini.tiny()
-    pipeline.set_progress_bar_config(disable=False)
-    for size, bars in (((24, 40), False), ((24, 150), True)):
-        pipeline(*scene(*size), Lens(0.3, 16.0), tile=112)
-        assert ("it/s" in capsys.readouterr().err) == bars
-
-
-def test_progress_is_not_shown_where_nobody_looks(capsys):
-    mini.tiny()(*scene(24, 150), Lens(0.3, 16.0), tile=112)
-    assert capsys.readouterr().err == ""
-
-
 @torch.inference_mode()
 def test_the_embedded_model_renders_a_photograph_in_tiles_without_seams():
     """Group norms average over a tile instead of the image, so the two differ a little."""

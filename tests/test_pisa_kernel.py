@@ -1,6 +1,5 @@
 """Laws of the Triton kernels of PISA, held against the reference: on a GPU, or interpreted."""
 
-import itertools
 import math
 
 import pytest
@@ -110,8 +109,8 @@ def hold_to_the_reference(q, k, v, grad, radius, grid, **options):
 @pytest.mark.parametrize(
     ("grid", "hardness"),
     [
-        *itertools.product([(1, 1), (5, 7)], [math.inf, 1e6, 20.0]),
-        ((17, 9), 1e6),
+        ((1, 1), 1e6),
+        *(((5, 7), hardness) for hardness in (math.inf, 1e6, 20.0)),
         ((2, 33), 20.0),
     ],
     ids=str,
@@ -125,8 +124,6 @@ def test_it_errs_at_most_twice_as_much_as_the_reference(grid, hardness, dtype):
     ("depth", "dtype"),
     [
         (32, torch.float16),
-        (40, torch.bfloat16),
-        (64, torch.bfloat16),
         (64, torch.float32),
         (80, torch.bfloat16),
         (128, torch.float32),
@@ -137,8 +134,10 @@ def test_any_number_of_channels_will_do(depth, dtype):
 
 
 @law
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["fp32", "bf16"])
-@pytest.mark.parametrize("hardness", [20.0, 1e6, math.inf])
+@pytest.mark.parametrize(
+    ("hardness", "dtype"),
+    [(20.0, torch.float32), (1e6, torch.bfloat16), (math.inf, torch.float32)],
+)
 def test_visibility_multiplies_after_the_normalisation(hardness, dtype):
     grid = (7, 10)
     lens = Lens(torch.tensor([0.0, 0.4]), torch.tensor([18.0, 4.0]))

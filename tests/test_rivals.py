@@ -209,21 +209,6 @@ def test_steps_batch_size_and_seed_override_the_default_recipe(tmp_path, monkeyp
     assert how["paper_width"]
 
 
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        ("scatter --photos p --run r", "argument NAME: found 'scatter'; accepted: as_pub"),
-        ("mpib-retrained --run r", "the following arguments are required: --photos; accepted: "),
-        ("mpib-retrained --photos p --run r --steps 0", "argument --steps: found '0'; accepted: "),
-    ],
-)
-def test_bad_input_is_one_line_and_exit_code_2(words, message, capsys):
-    assert cli.main(["train", *words.split()]) == 2
-    line = capsys.readouterr().err
-    assert line.startswith(message)
-    assert line.count("\n") == 1
-
-
 def test_the_trained_file_says_what_it_was_trained_with(tmp_path, monkeypatch):
     monkeypatch.setattr(loop, "device", lambda: "cpu")
     run(tmp_path, "deeplens-retrained", 1)

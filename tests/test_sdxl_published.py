@@ -173,10 +173,6 @@ def test_an_image_in_tiles_is_the_published_inference_by_hand(small_tiles):
     assert_equal(*both((168, 264), SMALL_APERTURE, 16, 4, 512))
 
 
-def test_so_it_is_at_the_size_that_the_authors_trained_at():
-    assert_equal(*both((512, 512), 100.0))
-
-
 @pytest.mark.parametrize("changed", ["aperture", "disparity", "focus"])
 @torch.no_grad()
 def test_the_lens_reaches_the_picture(changed):

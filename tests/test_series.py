@@ -66,18 +66,6 @@ def test_the_animation_goes_there_and_back_and_repeats(folder, suffix):
     assert [f.mean() for f in shown] == pytest.approx([0.1, 0.5, 0.9, 0.5], abs=0.01)
 
 
-def test_large_pictures_are_whole_in_their_folder_and_small_in_the_animation(folder):
-    frames = FRAMES[:2]
-    big = np.zeros((40, 2 * series.LONGEST, 3))
-    series.make(lambda: lambda frame: big, frames, folder / "a.webp", "key")
-    with (
-        Image.open(folder / "a.webp") as animation,
-        Image.open(folder / "a-frames-key/000.png") as one,
-    ):
-        assert animation.size == (series.LONGEST, 20)
-        assert one.size == (2 * series.LONGEST, 40)
-
-
 def test_the_sheet_shows_every_picture_in_its_place(folder):
     series.make(_flat(lambda frame: frame.focus), FRAMES, folder / "a.gif", "key")
     sheet = images.read_image(folder / "a-sheet.png")

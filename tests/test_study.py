@@ -160,12 +160,6 @@ def test_by_their_provenance_all_methods_score_the_benchmark_in_twenty_minutes_o
     assert sum(seconds) < 20 * 60
 
 
-def test_colours_of_methods_that_share_a_figure_differ():
-    shown = {need.method for need in study.OUTPUTS["fig7_robustness"].scores}
-    colours = [study.METHODS[name].colour for name in {*study.EMBEDDED} | shown]
-    assert len(set(colours)) == len(colours)
-
-
 def test_radius_zero_and_both_signs_are_among_the_robustness_radii():
     assert list(study.ROBUSTNESS_RADII) == sorted(study.ROBUSTNESS_RADII)
     assert 0 in study.ROBUSTNESS_RADII

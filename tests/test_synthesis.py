@@ -1,5 +1,4 @@
 import math
-from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -223,17 +222,6 @@ def test_a_sample_depends_on_seed_and_number_alone(synthesiser):
     assert torch.equal(before, torch.random.get_rng_state())
 
 
-def test_a_drawn_scene_consists_of_plain_numbers(synthesiser):
-    def plain(value):
-        if isinstance(value, dict):
-            return all(plain(v) for v in value.values())
-        if isinstance(value, (tuple, list)):
-            return all(map(plain, value))
-        return type(value) in (int, float, bool)
-
-    assert all(plain(asdict(synthesiser.draw(1, n))) for n in range(20))
-
-
 def test_nearer_layers_are_nearer_everywhere_and_disparity_stays_in_range(synthesiser):
     for n in range(60):
         planes = torch.tensor(synthesiser.draw(2, n).planes)
@@ -357,11 +345,6 @@ def test_a_thin_stroke_covers_its_own_width():
     for half_width in (0.35, 0.8, 3.0):
         alpha = rasterise(union(strands(128, 40, 0, 150, 0, half_width, half_width)))
         assert alpha[0, :, 100].sum().item() == pytest.approx(2 * half_width, rel=0.1)
-
-
-def test_unknown_family_is_answered_with_the_known_ones():
-    with pytest.raises(KeyError, match="known: hair, leaves"):
-        draw_cutouts(["feathers"], 1, 0)
 
 
 def test_folder_of_rgba_files_is_cropped_to_its_alpha(tmp_path):

@@ -76,7 +76,7 @@ class _HalfSize(nn.Module):
         self.conv1 = _Layer(width, 4 * outputs, elu=False)
 
     def _render(self, image: Tensor, defocus: Tensor, *beside: Tensor | float) -> Tensor:
-        """Maps at half size or numbers stand beside the squares; (B, outputs, H, W)."""
+        """Concatenate maps at half size, or numbers, with the squares; (B, outputs, H, W)."""
         height, width = image.shape[-2:]
         even = _resize(torch.cat((image, defocus), dim=1), (height // 2 * 2, width // 2 * 2))
         x = F.pixel_unshuffle(even, 2)

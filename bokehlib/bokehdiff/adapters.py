@@ -29,7 +29,7 @@ ENCODER_PARTS = {  # of `Recipe.encoder`: what of the encoder is trained
 
 @dataclass(frozen=True)
 class Report:
-    """What became of the tensors of an adapter's files.
+    """Outcome of loading the tensors of an adapter's files.
 
     Attributes:
         used: names of those that went into the networks.

@@ -75,7 +75,7 @@ class BokehPipeline(DiffusionPipeline):
             divide_by_coverage: see `bokehlib.pisa.processor.PisaProcessor`.
             detail: whether what the autoencoder loses comes back where the lens leaves the photo
                 sharp; with `classical`, whether it is corrected only where it may be wrong.
-            optics_channels: whether defocus and disparity stand beside the latent.
+            optics_channels: add defocus and disparity as channels to the latent.
             classical: whether the network corrects the classical render.
             fine: whether self-attention on the way down stands at the latents' own size, too.
         """

@@ -1,4 +1,4 @@
-"""How bright a clipped light was, from its rim.
+"""Brightness of clipped highlights, estimated from their rim.
 
 A photo shows a light of level L > 1 as 1, and a lens would spread L. A pixel that the light covers
 by a share c, before a background of level b, shows b + c (L - b): below 1 only while

@@ -1,6 +1,6 @@
 """The command line: `python -m bokehlib render | methods | study | data | train | score | ...`.
 
-Arguments and files are checked before torch is imported. Whatever a user can mend is one line on
+Arguments and files are checked before torch is imported. A user's error is one line on
 stderr and exit code 2; Ctrl-C is exit code 130.
 """
 
@@ -72,7 +72,7 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     render_options.add_options(render)
     render.set_defaults(run=_render)
 
-    listing = commands.add_parser("methods", allow_abbrev=False, help="what can render")
+    listing = commands.add_parser("methods", allow_abbrev=False, help="list the methods")
     listing.set_defaults(run=_methods)
 
     reproduce = commands.add_parser("study", allow_abbrev=False, help="tables and figures")
@@ -114,9 +114,9 @@ def _add_training(commands: Any) -> None:
 
 
 def _add_data(commands: Any) -> Any:
-    sets = commands.add_parser("data", allow_abbrev=False, help="data sets that others hold")
+    sets = commands.add_parser("data", allow_abbrev=False, help="external data sets")
     actions = sets.add_subparsers(metavar="ACTION", required=True, parser_class=_Parser)
-    check = actions.add_parser("check", allow_abbrev=False, help="what a folder holds and lacks")
+    check = actions.add_parser("check", allow_abbrev=False, help="list usable and missing files")
     check.add_argument("path", metavar="PATH", help="the folder of a set, or of several")
     check.set_defaults(run=_data_check)
     check.accepted = "check PATH"
@@ -131,7 +131,7 @@ def _add_data(commands: Any) -> Any:
         "--photos FOLDER --foregrounds FOLDER [--out FOLDER] [--scenes N] [--device auto|cpu|cuda]"
     )
 
-    depth = actions.add_parser("disparity", allow_abbrev=False, help="estimate maps that lack")
+    depth = actions.add_parser("disparity", allow_abbrev=False, help="estimate missing maps")
     depth.add_argument("path", metavar="PATH", help="the folder of a set")
     depth.add_argument("--depth-model", metavar="ID", default="", help="or a folder")
     depth.add_argument("--download", action="store_true", help="fetch it if it is not here")

@@ -29,7 +29,7 @@ def run(arguments: argparse.Namespace) -> int:
         The exit code: 2 if a photo of a folder could not be rendered.
 
     Raises:
-        InputError: Whatever is wrong with arguments or files.
+        InputError: An argument or a file is invalid.
     """
     load = lru_cache(maxsize=1)(methods.load)  # photos of a folder share it
     if not Path(arguments.image).is_dir():

@@ -14,8 +14,8 @@ def of_folder(arguments: argparse.Namespace) -> list[argparse.Namespace]:
     """The arguments of every photo in the folder IMAGE, sorted by name.
 
     Pictures go to the folder --out under the photos' names, as PNG, those of OpenEXR as such. Of
-    --disparity the file of a photo's name is taken, also with one of `ENDINGS`; such a file beside
-    its photo is no photo.
+    --disparity the file of a photo's name is taken, else one with one of `ENDINGS`; where maps and
+    photos share a folder, such a file is no photo.
 
     Raises:
         InputError: No photos, names that clash, maps that are missing, options for one photo.
@@ -28,9 +28,12 @@ def of_folder(arguments: argparse.Namespace) -> list[argparse.Namespace]:
     }
     if given := [option for option, value in alone.items() if value]:
         raise InputError(f"{given[0]}: found with the folder {folder}; accepted: with one photo")
-    pictures = sorted(p for p in folder.iterdir() if p.suffix.lower() in PHOTOS and p.is_file())
-    stems = {picture.stem for picture in pictures}
-    photos = [p for p in pictures if not any(f"{s}{e}" == p.stem for s in stems for e in ENDINGS)]
+    photos = sorted(p for p in folder.iterdir() if p.suffix.lower() in PHOTOS and p.is_file())
+    given_maps = Path(arguments.disparity) if arguments.disparity else folder
+    if given_maps.exists() and folder.samefile(given_maps):  # maps may lie beside their photos
+        stems = {photo.stem.lower() for photo in photos}
+        maps_of = {stem + ending for stem in stems for ending in ENDINGS}
+        photos = [photo for photo in photos if photo.stem.lower() not in maps_of]
     if not photos:
         raise InputError(f"IMAGE: found no photo in {folder}; accepted: {', '.join(PHOTOS)}")
     if out.is_file() or (out.exists() and out.samefile(folder)):
@@ -43,7 +46,11 @@ def of_folder(arguments: argparse.Namespace) -> list[argparse.Namespace]:
     maps: list[str | None] = [None] * len(photos)
     if arguments.disparity:
         maps = [_map_in(Path(arguments.disparity), photo) for photo in photos]
-    out.mkdir(parents=True, exist_ok=True)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise InputError(f"--out: {out}: found {reason}; accepted: a writable folder") from error
     own = []
     for photo, one_map in zip(photos, maps, strict=True):
         suffix = ".exr" if photo.suffix.lower() == ".exr" else ".png"
@@ -58,10 +65,11 @@ def of_folder(arguments: argparse.Namespace) -> list[argparse.Namespace]:
 
 def _map_in(folder: Path, photo: Path) -> str:
     """The map of a photo: the one other file of its name, or the photo's own file."""
-    stems = (photo.stem, *(photo.stem + ending for ending in ENDINGS))
+    stems = [photo.stem.lower() + ending for ending in ("", *ENDINGS)]
     files = folder.iterdir() if folder.is_dir() else ()
-    named = sorted(file for file in files if file.stem in stems and file.is_file())
-    found = [file for file in named if not file.samefile(photo)] or named
+    named = [f for f in sorted(files) if f.stem.lower() in stems and f.is_file()]
+    others = [file for file in named if not file.samefile(photo)] or named
+    found = [file for file in others if file.stem == photo.stem] or others
     if len(found) != 1:
         said = f"{len(found)} files" if folder.is_dir() else "no folder"
         raise InputError(

@@ -219,7 +219,7 @@ def scene_folders(root: Path) -> list[Path]:
 
 
 def read_lenses(folder: Path) -> list[Shot]:
-    """What lens.json asks for.
+    """Lenses of lens.json.
 
     Raises:
         InputError: naming the file, the key, what was found and what is accepted.

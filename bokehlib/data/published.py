@@ -17,8 +17,8 @@ SEARCH_RANGE = (2.0, 200.0)  # px per unit of disparity, for an aperture that is
 SEARCH_GRID = 12  # apertures in it
 SEARCH_STEPS = 8  # of the golden section that follows
 RENDERING = (  # needs bokehlib[render]
-    "`python -m bokehlib.pathtracing render --out ORIGINALS`, then "
-    "`python -m bokehlib.pathtracing pack ORIGINALS --out bokehlib/data/rendered`"
+    "`python -m bokehlib.extras.pathtracing render --out ORIGINALS`, then "
+    "`python -m bokehlib.extras.pathtracing pack ORIGINALS --out bokehlib/data/rendered`"
 )
 CHECK = "`python -m bokehlib data check PATH`"
 

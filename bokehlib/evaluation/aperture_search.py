@@ -30,7 +30,7 @@ DIGITS = 4  # significant ones of an aperture, so that the printed one is the on
 
 @dataclass(frozen=True)
 class Fitted:
-    """What a search found.
+    """Result of a search.
 
     Attributes:
         aperture: px per unit of disparity, one for the whole set.

@@ -34,7 +34,7 @@ def score(
     """Render every sample and compare it with the truth, each process its part of them.
 
     Args:
-        renderer: Whatever is measured; it gets its tensors on the device of `metrics`.
+        renderer: The method to measure; it gets its tensors on the device of `metrics`.
         samples: From `bokehlib.data.datasets.load_dataset`.
         metrics: The metrics that this machine can compute.
         method: Name for the rows.

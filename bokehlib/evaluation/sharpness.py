@@ -89,7 +89,7 @@ def scenes(
 
     Args:
         render: As for `constant`.
-        samples: From `datasets.load_dataset`, one lens a scene.
+        samples: From `datasets.load_dataset`, one lens per scene.
         device: Where the renderer gets its tensors.
 
     Returns:

@@ -126,7 +126,7 @@ def add_offsets(unet: nn.Module, offsets: Mapping[str, Tensor]) -> Report:
         offsets: by the U-Net's own names, as in `ld_diffusers_sdxl_attn.safetensors`.
 
     Returns:
-        Which were used, and which are left over; a U-Net says nothing of what it lacks.
+        Which were used, and which are left over; a U-Net does not report missing ones.
 
     Raises:
         InputError: none belongs to it, or one has another shape.

@@ -5,6 +5,7 @@ The same page opens inside `notebooks/02_refocus`. No other module imports gradi
 """
 
 import argparse
+import os
 import shlex
 import threading
 from functools import lru_cache
@@ -23,22 +24,21 @@ from bokehlib.methods import DEFAULT_METHOD
 from bokehlib.study.results import RESULTS
 
 WORKING = 512  # px, longer side of what the page shows
-APERTURE, WIDEST = 0.03, 0.06  # of the photo's longer side: at first, and at most
+WIDEST = 0.06  # largest aperture, of the photo's longer side; the page opens at half of it
 WIDEST_RANGE = 0.25  # disparity to either side of the focus
 IN_FOCUS = np.array([1.0, 0.55, 0.0], dtype=np.float32)  # colour on the disparity map
-HOST = "127.0.0.1"
+CSS = ".gradio-container {max-width: 1112px !important; margin: auto}"  # two columns of WORKING px
 
 
 class Refocus:
-    """A photo at the working size of the page, refocused by any renderer that is ready."""
+    """A photo at the working size of the page, refocused by any renderer that is ready.
+
+    Focus and spread are disparities; spread is how far from the focus what stays sharp extends to
+    either side. The aperture is in pixels of the whole photo per unit of disparity.
+    """
 
     def __init__(self, photo: Photo, files: str = "PHOTO --disparity DISPARITY"):
-        """Resize the photo; no renderer is loaded yet.
-
-        Args:
-            photo: With its disparity, in any size.
-            files: How the command line of `render` names the photo and its disparity.
-        """
+        """Resize a photo of any size; `files` names it and its disparity in `command`."""
         height, width = photo.disparity.shape
         self.longest, self.files = max(height, width), files
         self.scale = min(1.0, WORKING / self.longest)
@@ -49,18 +49,10 @@ class Refocus:
         """Disparity under a pixel of the view, to the four decimals of the printed command."""
         return round(float(self.view.disparity[y, x]), 4)
 
-    def render(self, focus: float, aperture: float, spread: float, method: str) -> np.ndarray:
-        """Render the view.
-
-        Args:
-            focus: The disparity in focus.
-            aperture: Blur radius in pixels of the whole photo per unit of disparity.
-            spread: Disparity to either side of the focus that stays sharp.
-            method: Name of a renderer.
-
-        Returns:
-            (H, W, 3) in [0, 1].
-        """
+    def render(
+        self, focus: float, aperture: float, spread: float = 0.0, method: str = DEFAULT_METHOD
+    ) -> np.ndarray:
+        """Render the view, (H, W, 3) in [0, 1]."""
         import torch
 
         from bokehlib.optics import Lens
@@ -73,16 +65,15 @@ class Refocus:
             picture = self._load(method)(image, disparity, lens)
         return picture[0].permute(1, 2, 0).float().cpu().numpy()
 
-    def focus_map(self, focus: float, aperture: float, spread: float) -> np.ndarray:
+    def focus_map(self, focus: float, aperture: float, spread: float = 0.0) -> np.ndarray:
         """The view's disparity in grey with what is in focus in colour, (H, W, 3) in [0, 1]."""
         radius = aperture * self.scale * np.abs(self._flattened(focus, spread) - focus)
         grey = np.repeat(self.view.disparity[..., None], 3, axis=-1)
         return np.where(radius[..., None] < 0.5, (grey + IN_FOCUS) / 2, grey)
 
-    def _flattened(self, focus: float, spread: float) -> np.ndarray:
-        return photographic.flatten(self.view.disparity, focus, focus - spread, focus + spread)
-
-    def command(self, focus: float, aperture: float, spread: float, method: str) -> str:
+    def command(
+        self, focus: float, aperture: float, spread: float = 0.0, method: str = DEFAULT_METHOD
+    ) -> str:
         """The command that renders the same picture at full size."""
         kept = f" --focus-range {spread:.4g}" if spread else ""
         return (
@@ -96,186 +87,155 @@ class Refocus:
 
         middle = self.focus_at(*(side // 2 for side in self.view.disparity.shape[::-1]))
         widest = max(1, round(WIDEST * self.longest))
+        still: dict[str, Any] = {"interactive": False, "buttons": [], "format": "png"}
+        still |= {"show_label": False, "min_width": 320}
+        local: dict[str, Any] = {"analytics_enabled": False, "delete_cache": (600, 600)}  # s
+        with gr.Blocks(title="Refocus", **local) as page:
+            gr.Markdown("# Refocus")
+            gr.Markdown("Click on what should be in focus; the disparity map shows it in orange.")
+            with gr.Row():
+                picture = gr.Image(_levels(self.view.image), alt_text="refocused photo", **still)
+                depth = gr.Image(alt_text="disparity", **still)
+            with gr.Row():
+                with gr.Column():
+                    label = "Aperture, px per unit of disparity"
+                    focus = gr.Slider(0, 1, middle, step=1e-4, label="Focus, disparity", buttons=[])
+                    aperture = gr.Slider(0, widest, widest / 2, step=0.5, label=label, buttons=[])
+                    label = "In focus to either side, disparity"
+                    spread = gr.Slider(0, WIDEST_RANGE, 0, step=0.005, label=label, buttons=[])
+                with gr.Column():
+                    name = gr.Dropdown(methods.ready(), value=method, label="Method")
+                    label = "Command that renders this at full size"
+                    command = gr.Textbox(label=label, lines=4, max_lines=9, buttons=["copy"])
+            self._connect(page, picture, depth, command, [focus, aperture, spread, name])
+        return page
+
+    def _connect(self, page: Any, picture: Any, depth: Any, command: Any, lens: list[Any]) -> None:
+        """Let a click set the focus, and every change of the lens render again."""
+        import gradio as gr
 
         def pick(event: gr.SelectData) -> float:
             return self.focus_at(*event.index)
 
-        def show(*setting: Any) -> tuple[np.ndarray, np.ndarray, str]:
-            picture = _levels(self.render(*setting))
-            return picture, _levels(self.focus_map(*setting[:3])), self.command(*setting)
+        def show(*lens: Any) -> tuple[np.ndarray, np.ndarray, str]:
+            shown = _levels(self.render(*lens)), _levels(self.focus_map(*lens[:3]))
+            return *shown, self.command(*lens)
 
-        with gr.Blocks(title="Refocus", analytics_enabled=False) as page:
-            with gr.Row():
-                with gr.Column(scale=3):
-                    still: dict[str, Any] = {"interactive": False, "buttons": [], "format": "png"}
-                    picture = gr.Image(
-                        _levels(self.view.image),
-                        label="Click on what should be in focus",
-                        elem_id="picture",
-                        **still,
-                    )
-                    command = gr.Textbox(
-                        label="The same picture at full size", buttons=["copy"], elem_id="command"
-                    )
-                with gr.Column(scale=2):
-                    depth = gr.Image(label="Disparity, in focus in orange", elem_id="map", **still)
-                    focus = gr.Slider(0, 1, middle, step=0.0001, label="Focus, disparity")
-                    aperture = gr.Slider(
-                        0,
-                        widest,
-                        round(2 * widest * APERTURE / WIDEST) / 2,
-                        step=0.5,
-                        label="Aperture, pixels of blur radius per unit of disparity",
-                    )
-                    spread = gr.Slider(0, WIDEST_RANGE, 0, step=0.005, label="In focus ±")
-                    name = gr.Dropdown(methods.ready(), value=method, label="Method")
-            setting: list[Any] = [focus, aperture, spread, name]
-            gr.on([picture.select, depth.select], pick, None, focus, show_progress="hidden")
-            gr.on(
-                [page.load, *(part.change for part in setting)],
-                show,
-                setting,
-                [picture, depth, command],
-                trigger_mode="always_last",
-                show_progress="minimal",
-                show_progress_on=picture,
-            )
-        return page
+        gr.on([picture.select, depth.select], pick, None, lens[0], show_progress="hidden")
+        changes = [page.load, *(part.change for part in lens)]
+        shown = {"show_progress": "minimal", "show_progress_on": picture}
+        gr.on(changes, show, lens, [picture, depth, command], trigger_mode="always_last", **shown)
+
+    def _flattened(self, focus: float, spread: float) -> np.ndarray:
+        return photographic.flatten(self.view.disparity, focus, focus - spread, focus + spread)
 
 
 def read(
     photo: str, disparity: str = "", *, estimated: bool = False, download: bool = False
 ) -> Refocus:
-    """Open a photo with its disparity.
+    """Open any photo that `render` takes.
 
-    Args:
-        photo: Any file that the command `render` takes.
-        disparity: Its map; "" for the one in the photo's own file.
-        estimated: Let a depth network estimate the map instead.
-        download: Fetch the network if it is not here.
+    Its disparity is another file, the map in the photo's own file, or estimated by a depth
+    network, which is fetched where `download` allows it.
 
     Raises:
         InputError: A file is missing or broken, there is no map, or it is of another shape.
     """
     shot = photos.read(photo, "PHOTO")
-    image, turn = shot.image, shot.turn
+    image, turn = shot.image, 1  # a map in the file itself lies as it says
     if estimated:
         estimate.check(download=download)
         device = methods.resolve_device("auto")
-        depth = estimate.estimate(image, estimate.MODEL, device, download)
+        depth = estimate.estimate(image, device=device, download=download)
     elif disparity and Path(disparity) != Path(photo):
-        depth = disparity_maps.read(disparity)
+        depth, turn = disparity_maps.read(disparity), shot.turn
     else:
         try:
             image, depth = disparity_maps.of_photo(photo, image)
         except InputError as error:
-            found = f"none given and none in {photo}"
+            accepted = "--disparity FILE, --estimate-disparity, or a phone's photo with a map in it"
             raise InputError(
-                f"--disparity: found {found}; accepted: {disparity_maps.ACCEPTED}"
+                f"--disparity: found none, nor a map in {photo}; accepted: {accepted}"
             ) from error
-    own = estimated or not disparity or Path(disparity) == Path(photo)
-    values, _ = oriented(depth.disparity, image, 1 if own else turn)
+    values, _ = oriented(depth.disparity, image, turn)
     option = ["--estimate-disparity"] if estimated else ["--disparity", disparity or photo]
     return Refocus(Photo(image.clip(max=1), values, depth.source), shlex.join([photo, *option]))
 
 
-def demo(folder: Path = RESULTS / "runs" / "refocus") -> Refocus:
-    """Open the motorcycle of scikit-image, written as files that `render` can read."""
+def demo(folder: Path = RESULTS / "runs" / "refocus", width: int = 741) -> Refocus:
+    """Open the motorcycle of scikit-image, `width` px wide, as files that `render` can read."""
     folder.mkdir(parents=True, exist_ok=True)
-    photo, disparity = folder / "photo.png", folder / "disparity.png"
-    shot = motorcycle()
+    photo, disparity = (os.path.relpath(folder / f"{n}.png") for n in ("photo", "disparity"))
+    shot = motorcycle().resized(width)
     images.write_image(photo, shot.image)
     images.write_disparity(disparity, shot.disparity)
-    return read(str(photo), str(disparity))
+    return read(photo, disparity)
 
 
 def serve(page: Any, port: int = 0, browser: bool = False) -> str:
-    """Serve a page on this machine alone, inline where a notebook asks for it.
+    """Serve a page on this machine alone, inside the notebook if there is one.
 
     Args:
-        page: As of `Refocus.page`.
+        page: As of `Refocus.page`; `page.close()` ends it.
         port: 0 for any that is free.
         browser: Open it in the browser.
 
     Returns:
-        Its address; `page.close()` ends it.
+        Its address.
+
+    Raises:
+        InputError: The port is taken.
     """
     import gradio as gr
 
-    local: dict[str, Any] = {
-        "font": ["system-ui", "sans-serif"],
-        "font_mono": ["ui-monospace", "monospace"],
-    }
-    _, address, _ = page.launch(
-        server_name=HOST,
-        server_port=port or None,
-        inbrowser=browser,
-        share=False,
-        prevent_thread_lock=True,
-        quiet=True,
-        show_error=True,
-        ssr_mode=False,
-        footer_links=[],
-        height=800,
-        theme=gr.themes.Default(**local),
-    )
-    return address
+    fonts: dict[str, Any] = {"font": ["system-ui", "sans-serif"], "font_mono": ["monospace"]}
+    look: dict[str, Any] = {"css": CSS, "theme": gr.themes.Default(**fonts), "height": 800}
+    look |= {"quiet": True, "show_error": True, "footer_links": [], "ssr_mode": False}
+    where: dict[str, Any] = {"server_name": "127.0.0.1", "server_port": port or None}
+    try:
+        launched = page.launch(
+            share=False, prevent_thread_lock=True, inbrowser=browser, **where, **look
+        )
+    except OSError as error:
+        raise InputError(f"--port: found {port}, taken; accepted: a free one, or 0") from error
+    return launched[1]
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Declare the options of the command."""
-    parser.add_argument("photo", metavar="PHOTO", nargs="?", default="", help="or one to try")
+    option = parser.add_argument
+    option("photo", metavar="PHOTO", nargs="?", default="", help="one to try by default")
     depth = parser.add_mutually_exclusive_group()
     depth.add_argument("--disparity", metavar="FILE", default="", help="or PHOTO has one in it")
     depth.add_argument("--estimate-disparity", action="store_true", help="by a depth network")
-    parser.add_argument("--download", action="store_true", help="fetch it if it is not here")
-    parser.add_argument("--method", metavar="NAME", default=DEFAULT_METHOD, help="see `methods`")
-    parser.add_argument("--port", metavar="N", default="0", help="any that is free by default")
-    parser.add_argument("--no-browser", action="store_true", help="only print the address")
+    option("--download", action="store_true", help="fetch it if it is not here")
+    option("--method", metavar="NAME", default=DEFAULT_METHOD, choices=methods.ready())
+    option("--port", metavar="N", type=int, default=0, help="any that is free by default")
+    option("--no-browser", action="store_true", help="only print the address")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Serve the page until Ctrl-C.
 
     Raises:
-        InputError: The arguments or files are bad, gradio is missing, or the port is taken.
+        InputError: Arguments or files are bad, gradio is missing, or the port is taken.
     """
-    port = _check(arguments)
+    number(str(arguments.port), "--port", "0 to 65535, 0 for any that is free", low=0, high=65535)
     network = {"estimated": arguments.estimate_disparity, "download": arguments.download}
+    if arguments.download and not arguments.estimate_disparity:
+        raise InputError("--download: found alone; accepted: with --estimate-disparity")
+    if not arguments.photo and (arguments.disparity or arguments.estimate_disparity):
+        raise InputError("PHOTO: found none, but an option for its disparity; accepted: a photo")
+    if find_spec("gradio") is None:
+        raise InputError("refocus: found no package gradio; accepted: pip install bokehlib[study]")
     shot = read(arguments.photo, arguments.disparity, **network) if arguments.photo else demo()
     page = shot.page(arguments.method)
-    try:
-        address = serve(page, port, not arguments.no_browser)
-    except OSError as error:
-        accepted = "a free port, or 0 for any"
-        raise InputError(f"--port: found {port}, which is taken; accepted: {accepted}") from error
-    print(f"{address} (Ctrl-C ends it)", flush=True)
+    print(f"{serve(page, arguments.port, not arguments.no_browser)} (Ctrl-C ends it)", flush=True)
     try:
         threading.Event().wait()
     finally:
-        page.close()
+        page.close(verbose=False)
     return 0
-
-
-def _check(arguments: argparse.Namespace) -> int:
-    """The port, after everything that can be wrong without reading a file."""
-    accepted = "a whole number from 0 to 65535, 0 for any that is free"
-    port = number(arguments.port, "--port", accepted, low=0, high=65535)
-    if port != int(port):
-        raise InputError(f"--port: found {arguments.port!r}; accepted: {accepted}")
-    if arguments.method not in methods.ready():
-        ready = ", ".join(methods.ready())
-        raise InputError(f"--method: found {arguments.method!r}; accepted: {ready}")
-    if arguments.download and not arguments.estimate_disparity:
-        raise InputError("--download: found alone; accepted: with --estimate-disparity")
-    depth = "--disparity FILE" if arguments.disparity else "--estimate-disparity"
-    if not arguments.photo and (arguments.disparity or arguments.estimate_disparity):
-        raise InputError(f"{depth}: found without a photo; accepted: PHOTO {depth}")
-    if find_spec("gradio") is None:
-        raise InputError(
-            "refocus: found no package gradio; accepted: an environment with bokehlib[study]"
-        )
-    return int(port)
 
 
 def _levels(picture: np.ndarray) -> np.ndarray:

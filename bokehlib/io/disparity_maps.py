@@ -1,7 +1,7 @@
 """Disparity from every kind of file that people have: pictures, arrays, phones' photos. No torch.
 
 The result is float32 (H, W) in [0, 1], 1 = nearest, and says what its ends stand for in metres
-where the file tells. Whatever is wrong with a file is an `InputError` of one line.
+where the file tells. An invalid file raises an `InputError` of one line.
 """
 
 import math

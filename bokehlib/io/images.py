@@ -1,11 +1,13 @@
 """Pictures and disparity maps, from file to array and back.
 
 Images are float32 (H, W, 3), sRGB-encoded, in [0, 1]; disparity is float32 (H, W) in [0, 1],
-1 = nearest. Whatever is wrong with a file is an `InputError` of one line.
+1 = nearest. An invalid file raises an `InputError` of one line.
 """
 
 import os
+import tokenize
 import zipfile
+import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -34,8 +36,8 @@ _MAP = (
     "(H, W), in [0, 1], 1 = nearest"
 )
 _BROKEN = (
-    *(OSError, SyntaxError, ValueError, EOFError),
-    *(zipfile.BadZipFile, Image.DecompressionBombError),
+    *(OSError, SyntaxError, ValueError, EOFError, TypeError, RuntimeError, NotImplementedError),
+    *(zipfile.BadZipFile, zlib.error, tokenize.TokenError, Image.DecompressionBombError),
 )
 _GREY_TOLERANCE = 4  # of 255: what JPEG does to the channels of a grey picture
 

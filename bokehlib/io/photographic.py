@@ -18,7 +18,7 @@ FILM_DIAGONAL = math.hypot(36, 24)  # mm, of the film that "35 mm equivalent" re
 
 @dataclass(frozen=True)
 class Camera:
-    """What a photo's EXIF says about its lens; None where it says nothing.
+    """Lens data from a photo's EXIF; None where it says nothing.
 
     Attributes:
         focal_length: in mm.

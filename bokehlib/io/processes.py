@@ -17,7 +17,7 @@ Made = TypeVar("Made")
 
 
 def processes() -> int:
-    """How many processes work together."""
+    """Number of processes that work together."""
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
@@ -30,7 +30,7 @@ def state() -> "PartialState":
 
 
 def is_main() -> bool:
-    """Whether this process is the one that writes."""
+    """True in the process that writes."""
     return processes() == 1 or os.environ.get("RANK", "0") == "0"
 
 

@@ -29,5 +29,5 @@ def need_weights(file: str) -> Path:
 
 
 def painter() -> str:
-    """Who paints what a foreground hides, for the methods that need it: "LaMa" or "OpenCV"."""
+    """Name of the inpainting backend: "LaMa" if its weights are found, else "OpenCV"."""
     return "LaMa" if find_weights(LAMA) else "OpenCV"

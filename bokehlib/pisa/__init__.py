@@ -87,7 +87,7 @@ def pisa_attention(
 
 
 def coverage(q: Tensor, k: Tensor, radius: Tensor, grid: Grid, **options) -> Tensor:
-    """What an image of ones becomes: the sum of all weights of each query, (B, heads, N).
+    """Coverage, an image of ones after attention: the sum of each query's weights, (B, heads, N).
 
     Takes the arguments of `pisa_attention` but v. It is 1 everywhere for "keys"; for "queries" it
     falls at the border, whose sources have fewer queries to share their light among.

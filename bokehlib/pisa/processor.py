@@ -18,7 +18,7 @@ LEAST_COVERAGE = 1e-3  # a query that less light reaches stays dark
 
 @dataclass(frozen=True)
 class TokenOptics:
-    """What the physics says of one token grid, shared by all its layers and heads.
+    """Optics of one token grid, shared by all its layers and heads.
 
     Attributes:
         grid: (h, w) of the tokens.

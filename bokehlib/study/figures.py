@@ -60,7 +60,7 @@ def radius_sweep(sweeps: pd.DataFrame) -> Figure:
     """Measured blur radius against the one asked for, a panel a method.
 
     The line is a perfect lens, the band what `radius_fit.allowed` allows. What could not be
-    measured has no point; a radius below `SMALLEST` stands there.
+    measured has no point; a radius below `SMALLEST` is drawn there.
 
     Args:
         sweeps: as read by `results.read_probe("radius")`.

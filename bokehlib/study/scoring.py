@@ -40,7 +40,7 @@ def score(
     Args:
         method: as in `methods.METHODS` or `study.TRAININGS`.
         dataset: as in `study.DATASETS`, or `folder:<path>`.
-        part: one of `results.PARTS`; wrong disparities are measured with one lens a scene.
+        part: one of `results.PARTS`; wrong disparities are measured with one lens per scene.
         smoke: tiny.
         results: folder of results; "" for the repository's.
         profile: as for `methods.at_scale`.

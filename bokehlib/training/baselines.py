@@ -41,7 +41,7 @@ def train(
 
     Args:
         name: one of `methods.TRAINABLE_BASELINES`.
-        run_dir: checkpoints, loss curve and `<name>.safetensors`; a run there is gone on with.
+        run_dir: checkpoints, loss curve and `<name>.safetensors`; a run there is resumed.
         slice_steps: at most so many steps in this call; None = to the end.
         photos: folder of training photographs; needed unless `batch` is given.
         recipe: its pairs, steps, learning rate, weights of the losses and seed count.

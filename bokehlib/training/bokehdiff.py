@@ -90,7 +90,7 @@ def train(
 
     Args:
         recipe: everything that decides the result.
-        run_dir: checkpoints, loss curve and `adapter.safetensors`; a run there is gone on with.
+        run_dir: checkpoints, loss curve and `adapter.safetensors`; a run there is resumed.
         slice_steps: at most so many steps in this call; None = to the end.
         photos: folder of training photographs, RGBA cut-outs perhaps in its subfolder
             `cutouts`; needed unless `batch` is given.

@@ -25,7 +25,7 @@ from bokehlib.io.errors import InputError
 
 @dataclass(frozen=True)
 class Schedule:
-    """How long and how fast a stage learns."""
+    """Steps, batch size and learning rate of a stage."""
 
     steps: int
     learning_rate: float
@@ -72,7 +72,7 @@ def own_part(size: int) -> slice:
 
 
 def steps_done(run_dir: Path) -> int:
-    """How many steps the last checkpoint of a run holds."""
+    """Number of steps that the last checkpoint of a run holds."""
     return json.loads((run_dir / "progress.json").read_text())["steps"]
 
 

@@ -81,7 +81,7 @@ EDGES = {"paper": multiscale_edge, "authors": authors_edge}
 
 
 def adversarial(made: torch.Tensor) -> torch.Tensor:
-    """What the generator minimises: -E log D(prediction), the non-saturating log loss.
+    """Generator loss: -E log D(prediction), the non-saturating log loss.
 
     Args:
         made: logits of the discriminator for predictions, any shape; D is their sigmoid.
@@ -93,7 +93,7 @@ def adversarial(made: torch.Tensor) -> torch.Tensor:
 
 
 def discrimination(real: torch.Tensor, made: torch.Tensor) -> dict[str, torch.Tensor]:
-    """What the discriminator minimises: minus L_D of Eq. 11, which the paper maximises.
+    """Discriminator loss: minus L_D of Eq. 11, which the paper maximises.
 
     Args:
         real: logits for true pictures with lens blur, any shape.

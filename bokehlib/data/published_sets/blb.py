@@ -28,7 +28,7 @@ Scene = tuple[np.ndarray, np.ndarray, float]
 
 
 def recognise(root: Path) -> bool:
-    """Whether a folder holds scenes of this layout."""
+    """True if a folder holds scenes of this layout."""
     return any(root.glob(f"*/{INFO}")) or any(root.glob("*/bokeh_*.exr"))
 
 

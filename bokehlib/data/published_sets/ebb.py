@@ -30,7 +30,7 @@ NEARER = 0.05  # disparities above the mean by more belong to something before t
 
 
 def recognise(root: Path) -> bool:
-    """Whether a folder holds pairs of this layout."""
+    """True if a folder holds pairs of this layout."""
     return _folders(root) is not None
 
 

@@ -1,4 +1,4 @@
-"""`rendered`: path-traced scenes, as `bokehlib.pathtracing` packed them into the library.
+"""`rendered`: path-traced scenes, as `bokehlib.extras.pathtracing` packed them into the library.
 
 A folder a scene with `sharp.avif`, the truths and `disparity.png`, and a `manifest.json` that
 names each file's SHA-256 and each lens.
@@ -34,7 +34,7 @@ def contents(root: Path = RENDERED) -> Contents:
             for blur, lens in enumerate(scene["lens"])
         ]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        accepted = "what `python -m bokehlib.pathtracing pack` writes"
+        accepted = "what `python -m bokehlib.extras.pathtracing pack` writes"
         raise InputError(f"rendered: {path}: found {error!r}; accepted: {accepted}") from None
     return Contents(len(shots), shots)
 

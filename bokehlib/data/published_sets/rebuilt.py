@@ -21,7 +21,7 @@ EXPECTED = 1200  # pictures: 300 scenes through four lenses
 
 
 def recognise(root: Path) -> bool:
-    """Whether a folder holds a set of this layout."""
+    """True if a folder holds a set of this layout."""
     return (root / MANIFEST).is_file()
 
 
@@ -44,7 +44,7 @@ def contents(root: Path, exposure: str = "none") -> Contents:
 
 
 def read_manifest(root: Path) -> dict[str, Any]:
-    """What the set is made of.
+    """Inputs of the set.
 
     Raises:
         InputError: it is not JSON.

@@ -11,7 +11,7 @@ NO_FOCUS = pd.DataFrame(columns=[*_KINDS]).astype(_KINDS)
 
 
 def in_focus(focus: pd.DataFrame) -> pd.DataFrame:
-    """A row a method, a column a region of `study.FOCUS_REGIONS`: mean PSNR over images, in dB.
+    """A row per method, a column per region of `study.FOCUS_REGIONS`: mean PSNR over images, in dB.
 
     Args:
         focus: as read by `results.read_probe("focus")`.

@@ -10,7 +10,7 @@ NO_STRANDS = pd.DataFrame(columns=[*_KINDS]).astype(_KINDS)
 
 
 def strands(bands: pd.DataFrame) -> pd.DataFrame:
-    """A row a method, a column an error of `study.STRAND_ERRORS`: mean PSNR over images, in dB.
+    """A row per method, a column per error of `study.STRAND_ERRORS`: mean PSNR over images, in dB.
 
     Args:
         bands: as read by `results.read_probe("strands")`.

@@ -4,9 +4,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-from bokehlib.pathtracing import SEED
-from bokehlib.pathtracing.scenes import indoors, outdoors, plants, thin
-from bokehlib.pathtracing.world import World
+from bokehlib.extras.pathtracing import SEED
+from bokehlib.extras.pathtracing.scenes import indoors, outdoors, plants, thin
+from bokehlib.extras.pathtracing.world import World
 
 SCENES: dict[str, Callable[[np.random.Generator], World]] = {
     "hair": thin.hair,

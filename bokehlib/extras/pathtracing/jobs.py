@@ -18,10 +18,10 @@ from pathlib import Path
 
 import numpy as np
 
+from bokehlib.extras.pathtracing import SEED, SIZE
+from bokehlib.extras.pathtracing.camera import FOCUSES, RADII, lens_radius, strengths
+from bokehlib.extras.pathtracing.crew import Crew
 from bokehlib.io.errors import InputError
-from bokehlib.pathtracing import SEED, SIZE
-from bokehlib.pathtracing.camera import FOCUSES, RADII, lens_radius, strengths
-from bokehlib.pathtracing.crew import Crew
 
 SHARP = "sharp"
 PICTURES = (SHARP, *(f"{focus}_{level}" for focus in FOCUSES for level in range(len(RADII))))
@@ -128,7 +128,7 @@ def _name(picture: str, which: int, number: int) -> str:
 
 def measure_depth(plan: Plan, scene: str) -> float:
     """Write a scene's depth map; the seconds that it took."""
-    from bokehlib.pathtracing import scenes, tracing
+    from bokehlib.extras.pathtracing import scenes, tracing
 
     start = time.perf_counter()
     file = plan.out / scene / "depth.npy"
@@ -141,7 +141,7 @@ def render_pass(
     plan: Plan, scene: str, picture: str, which: int, number: int, attempt: int
 ) -> float:
     """Write one pass of a half; the seconds that it took."""
-    from bokehlib.pathtracing import scenes, tracing
+    from bokehlib.extras.pathtracing import scenes, tracing
 
     start = time.perf_counter()
     world = scenes.build(scene, plan.seed)

@@ -2,11 +2,11 @@
 
 import numpy as np
 
-from bokehlib.pathtracing import lettering, shapes, textures
-from bokehlib.pathtracing.camera import Camera
-from bokehlib.pathtracing.scenes.parts import cylinder
-from bokehlib.pathtracing.shapes import Ball
-from bokehlib.pathtracing.world import World, matte, metal, shiny
+from bokehlib.extras.pathtracing import lettering, shapes, textures
+from bokehlib.extras.pathtracing.camera import Camera
+from bokehlib.extras.pathtracing.scenes.parts import cylinder
+from bokehlib.extras.pathtracing.shapes import Ball
+from bokehlib.extras.pathtracing.world import World, matte, metal, shiny
 
 
 def street(rng: np.random.Generator) -> World:

@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from bokehlib.extras.pathtracing.camera import FOCUSES, RADII
+from bokehlib.extras.pathtracing.jobs import SHARP
+from bokehlib.extras.pathtracing.originals import read_description, read_scene
 from bokehlib.io.errors import InputError
-from bokehlib.pathtracing.camera import FOCUSES, RADII
-from bokehlib.pathtracing.jobs import SHARP
-from bokehlib.pathtracing.originals import read_description, read_scene
 
 BLB_LEVELS = 5
 SKY = 65504.0  # the largest half float: where there is nothing

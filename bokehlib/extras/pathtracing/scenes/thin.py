@@ -4,11 +4,11 @@ import math
 
 import numpy as np
 
-from bokehlib.pathtracing import lettering, shapes, textures
-from bokehlib.pathtracing.camera import Camera
-from bokehlib.pathtracing.scenes.parts import bush, cylinder, tree
-from bokehlib.pathtracing.shapes import Ball, Strands
-from bokehlib.pathtracing.world import World, matte, metal, shiny
+from bokehlib.extras.pathtracing import lettering, shapes, textures
+from bokehlib.extras.pathtracing.camera import Camera
+from bokehlib.extras.pathtracing.scenes.parts import bush, cylinder, tree
+from bokehlib.extras.pathtracing.shapes import Ball, Strands
+from bokehlib.extras.pathtracing.world import World, matte, metal, shiny
 
 
 def hair(rng: np.random.Generator) -> World:

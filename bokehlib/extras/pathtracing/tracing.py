@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from bokehlib.extras.pathtracing import SIZE, shapes
+from bokehlib.extras.pathtracing.shapes import Ball, Mesh, Strands
+from bokehlib.extras.pathtracing.world import VERTEX, World
 from bokehlib.io.errors import InputError
-from bokehlib.pathtracing import SIZE, shapes
-from bokehlib.pathtracing.shapes import Ball, Mesh, Strands
-from bokehlib.pathtracing.world import VERTEX, World
 
 MIRROR = np.array([-1.0, 1.0, 1.0])
 HIDE = {"type": "path", "hide_emitters": True}

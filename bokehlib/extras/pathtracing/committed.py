@@ -18,11 +18,11 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from bokehlib.extras.pathtracing import card
+from bokehlib.extras.pathtracing.camera import disparity_of, lens_of, lenses
+from bokehlib.extras.pathtracing.jobs import SHARP, display
+from bokehlib.extras.pathtracing.originals import read_description, read_scene
 from bokehlib.io.errors import InputError
-from bokehlib.pathtracing import card
-from bokehlib.pathtracing.camera import disparity_of, lens_of, lenses
-from bokehlib.pathtracing.jobs import SHARP, display
-from bokehlib.pathtracing.originals import read_description, read_scene
 
 STEP = 17  # of 65535: disparity is kept in 3,855 levels, well below 0.02 px of any radius
 QUALITIES = (60, 68, 74, 79, 83, 86, 88, 90, 92, 94, 95, 96, 97, 98, 99, 100)  # of AVIF

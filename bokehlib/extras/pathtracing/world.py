@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from bokehlib.pathtracing.camera import Camera
-from bokehlib.pathtracing.shapes import Mesh, Shape
+from bokehlib.extras.pathtracing.camera import Camera
+from bokehlib.extras.pathtracing.shapes import Mesh, Shape
 
 VERTEX = "vertex"  # the colour of a mesh's vertices
 Paint = Sequence[float] | np.ndarray | str  # a colour, a texture (H, W, 3), or VERTEX

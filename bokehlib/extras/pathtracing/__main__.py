@@ -1,4 +1,4 @@
-"""`python -m bokehlib.pathtracing render | pack | export`.
+"""`python -m bokehlib.extras.pathtracing render | pack | export`.
 
 `render` makes the linear originals (needs the extra `[render]`), `pack` the data set of them,
 `export` writes them as OpenEXR, also in BLB's own layout.
@@ -9,15 +9,15 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
+from bokehlib.extras.pathtracing import SEED
+from bokehlib.extras.pathtracing.jobs import FLOOR, SAMPLES, Plan
 from bokehlib.io.errors import Parser, run_command
-from bokehlib.pathtracing import SEED
-from bokehlib.pathtracing.jobs import FLOOR, SAMPLES, Plan
 
 
 def render(asked: argparse.Namespace) -> int:
     """Render within the budget, then write the originals."""
-    from bokehlib.pathtracing import jobs, originals
-    from bokehlib.pathtracing.scenes import SCENES
+    from bokehlib.extras.pathtracing import jobs, originals
+    from bokehlib.extras.pathtracing.scenes import SCENES
 
     names = asked.scenes or [*SCENES]
     passes = asked.passes or asked.out / "passes"
@@ -34,7 +34,7 @@ def render(asked: argparse.Namespace) -> int:
 
 def pack(asked: argparse.Namespace) -> int:
     """Make the data set of the originals."""
-    from bokehlib.pathtracing import committed
+    from bokehlib.extras.pathtracing import committed
 
     for line in committed.write(asked.originals, asked.out, asked.megabytes, asked.cores):
         print(line)
@@ -43,7 +43,7 @@ def pack(asked: argparse.Namespace) -> int:
 
 def export(asked: argparse.Namespace) -> int:
     """Write the originals as OpenEXR."""
-    from bokehlib.pathtracing import exports
+    from bokehlib.extras.pathtracing import exports
 
     print(f"{exports.write(asked.originals, asked.out, asked.layout)} files in {asked.out}")
     return 0
@@ -51,9 +51,9 @@ def export(asked: argparse.Namespace) -> int:
 
 def command_line() -> argparse.ArgumentParser:
     """The parser of all commands."""
-    from bokehlib.pathtracing.scenes import SCENES
+    from bokehlib.extras.pathtracing.scenes import SCENES
 
-    parser = Parser(prog="bokehlib.pathtracing", description=__doc__)
+    parser = Parser(prog="bokehlib.extras.pathtracing", description=__doc__)
     commands = parser.add_subparsers(required=True, dest="command")
     one = commands.add_parser("render", help=render.__doc__)
     one.add_argument("--out", type=Path, required=True, help="folder of the originals")

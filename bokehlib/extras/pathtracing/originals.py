@@ -11,10 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from bokehlib.io.errors import InputError
-from bokehlib.pathtracing import NAME, SIZE
-from bokehlib.pathtracing.camera import FOCUSES, RADII, lens_radius, strengths
-from bokehlib.pathtracing.jobs import (
+from bokehlib.extras.pathtracing import NAME, SIZE
+from bokehlib.extras.pathtracing.camera import FOCUSES, RADII, lens_radius, strengths
+from bokehlib.extras.pathtracing.jobs import (
     EMITTED,
     HALVES,
     PICTURES,
@@ -23,6 +22,7 @@ from bokehlib.pathtracing.jobs import (
     noise_floor,
     passes_done,
 )
+from bokehlib.io.errors import InputError
 
 DESCRIPTION = "originals.json"
 FILES = 6
@@ -66,7 +66,7 @@ def gather(plan: Plan, out: Path) -> dict[str, Any]:
 
 def _write(plan: Plan, path: Path, names: Sequence[str]) -> list[dict[str, Any]]:
     """Write the originals of some scenes into one file; what they are."""
-    from bokehlib.pathtracing import scenes
+    from bokehlib.extras.pathtracing import scenes
 
     arrays: dict[str, np.ndarray] = {}
     described = []
@@ -122,7 +122,7 @@ def read_description(folder: Path) -> dict[str, Any]:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        accepted = "a folder that `python -m bokehlib.pathtracing render` wrote"
+        accepted = "a folder that `python -m bokehlib.extras.pathtracing render` wrote"
         raise InputError(f"ORIGINALS: {path}: found {error}; accepted: {accepted}") from None
 
 

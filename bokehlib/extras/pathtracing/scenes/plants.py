@@ -2,11 +2,11 @@
 
 import numpy as np
 
-from bokehlib.pathtracing import shapes, textures
-from bokehlib.pathtracing.camera import Camera
-from bokehlib.pathtracing.scenes.parts import cylinder, tree
-from bokehlib.pathtracing.shapes import Ball
-from bokehlib.pathtracing.world import World, coloured, matte, shiny
+from bokehlib.extras.pathtracing import shapes, textures
+from bokehlib.extras.pathtracing.camera import Camera
+from bokehlib.extras.pathtracing.scenes.parts import cylinder, tree
+from bokehlib.extras.pathtracing.shapes import Ball
+from bokehlib.extras.pathtracing.world import World, coloured, matte, shiny
 
 
 def branches(rng: np.random.Generator) -> World:

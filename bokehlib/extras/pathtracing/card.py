@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from bokehlib.pathtracing.camera import FOCUSES, RADII
-from bokehlib.pathtracing.jobs import FLOOR, SHARP
+from bokehlib.extras.pathtracing.camera import FOCUSES, RADII
+from bokehlib.extras.pathtracing.jobs import FLOOR, SHARP
 
 _HEAD = """# Path-traced scenes
 
@@ -15,9 +15,9 @@ lens sees past a strand, on a slanted floor or in a mirror of glass is traced.
 Everything is drawn from seed {seed}, textures too; no photograph is in it. Apache-2.0, as the code.
 
 ```
-python -m bokehlib.pathtracing render --out ORIGINALS --cores 32              # bokehlib[render]
-python -m bokehlib.pathtracing pack ORIGINALS --out bokehlib/data/rendered
-python -m bokehlib.pathtracing export ORIGINALS --out FOLDER --layout exr        # linear; or blb
+python -m bokehlib.extras.pathtracing render --out ORIGINALS --cores 32  # needs [render]
+python -m bokehlib.extras.pathtracing pack ORIGINALS --out bokehlib/data/rendered
+python -m bokehlib.extras.pathtracing export ORIGINALS --out FOLDER --layout exr  # or blb
 ```
 
 ## How it was made

@@ -5,9 +5,9 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike
 
-from bokehlib.pathtracing import shapes, textures
-from bokehlib.pathtracing.shapes import Mesh
-from bokehlib.pathtracing.world import World, coloured, matte
+from bokehlib.extras.pathtracing import shapes, textures
+from bokehlib.extras.pathtracing.shapes import Mesh
+from bokehlib.extras.pathtracing.world import World, coloured, matte
 
 Place = ArrayLike
 
