@@ -9,7 +9,7 @@ from bokehlib import cli
 from bokehlib.extras import benchmark
 from bokehlib.extras.benchmark import attention, renderers, timing, training
 from bokehlib.optics import circle_of_confusion, token_radius
-from bokehlib.study import results, tables
+from bokehlib.study import speed, tables
 
 pytestmark = pytest.mark.skipif(torch.cuda.is_available(), reason="takes the CPU's clocks")
 
@@ -37,7 +37,7 @@ def test_the_largest_radius_of_a_problem_is_the_one_asked_for(photo):
 
 def test_a_smoke_run_leaves_rows_that_the_reporters_read(tmp_path, capsys):
     assert cli.main(["benchmark", "--smoke", "--out", str(tmp_path), "--parts", "attention"]) == 0
-    rows, stamps = results.read_speed(tmp_path)
+    rows, stamps = speed.read(tmp_path)
     expected = {"plain", "pisa", "pisa-novis", "pisa-photo", "pisa-eager", "pisa-reference"}
     assert {*rows["what"]} >= expected | {"pisa-published", "visibility", "visibility-thin_lens"}
     pisa = rows[rows["what"] == "pisa"]
@@ -46,15 +46,13 @@ def test_a_smoke_run_leaves_rows_that_the_reporters_read(tmp_path, capsys):
     assert (rows["milliseconds"] > 0).all()
     assert stamps["attention"]["device"] == "cpu"
     assert stamps["attention"]["parameters"] == {"smoke": True, "channels": 64}
-    assert "plain" in tables.markdown(
-        tables.speed(results.read_scores(root=tmp_path), rows), "speed"
-    )
+    assert "plain" in tables.markdown(rows, "speed")
     assert "plain" in capsys.readouterr().out
 
 
 def test_a_training_step_is_timed_without_its_first_steps_and_its_waiting_is_told(tmp_path):
     assert cli.main(["benchmark", "--smoke", "--out", str(tmp_path), "--parts", "training"]) == 0
-    rows, stamps = results.read_speed(tmp_path)
+    rows, stamps = speed.read(tmp_path)
     (row,) = rows.to_dict("records")
     assert (row["what"], row["direction"]) == ("training-sdxl-64", "both")
     assert row["milliseconds"] > 0
@@ -86,7 +84,7 @@ def test_a_photograph_is_the_same_picture_at_every_size_and_its_mean_radius_is_t
 def test_methods_are_timed_in_one_run_and_each_device_has_its_file(tmp_path, monkeypatch):
     monkeypatch.setattr(renderers.methods, "ready", lambda: ["input", "scatter"])
     assert cli.main(["benchmark", "--smoke", "--out", str(tmp_path), "--parts", "methods"]) == 0
-    rows, stamps = results.read_speed(tmp_path)
+    rows, stamps = speed.read(tmp_path)
     assert rows["what"].tolist() == ["scatter-48x32-cpu", "scatter-worst-48x32-cpu"]
     assert (rows["milliseconds"] > 0).all()
     assert stamps["methods-cpu"]["parameters"]["mean_radius"]["48x32"] == pytest.approx(0.469)

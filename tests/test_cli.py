@@ -371,7 +371,7 @@ def test_study_hands_its_names_and_switches_to_the_batch(monkeypatch):
     assert cli.main(["study", "--fresh"]) == 1
     assert calls == [
         (["tableS2", "speed"], {"smoke": True, "fresh": False}),
-        (list(study.ARTEFACTS), {"smoke": False, "fresh": True}),
+        (list(study.OUTPUTS), {"smoke": False, "fresh": True}),
     ]
 
 

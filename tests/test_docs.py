@@ -110,7 +110,7 @@ def test_every_command_is_one_that_the_program_accepts(page):
             assert all(f'"{name}: ' in source for name in given), line
         elif words[0] == ".venv/bin/snakemake":
             _, asked = parse_args(words[1:])
-            assert set(asked.targets) <= set(study.ARTEFACTS), line
+            assert set(asked.targets) <= set(study.OUTPUTS), line
             assert {word.split("=")[0] for word in asked.config or []} <= {"photos", "train"}, line
         elif words[2] in PROGRAMS:
             PROGRAMS[words[2]]().parse_args(words[3:])
@@ -122,7 +122,7 @@ def test_every_command_is_one_that_the_program_accepts(page):
 @each_page
 def test_every_table_and_figure_that_a_command_names_is_one(page):
     for found in re.findall(r"bokehlib study ([\w ]+)`", page.read_text(encoding="utf-8")):
-        assert set(found.split()) <= set(study.ARTEFACTS)
+        assert set(found.split()) <= set(study.OUTPUTS)
 
 
 @each_page

@@ -162,7 +162,7 @@ def test_a_latents_rows_are_those_of_its_photographs_and_of_the_benchmark(measur
 
 def test_the_stamp_says_what_was_trained_how_long_and_the_caption_repeats_it(measured):
     root, _ = measured
-    stamps = [results.read_stamp("latents", name, root=root) for name in LATENTS]
+    stamps = [results.read_provenance("latents", name, root=root) for name in LATENTS]
     told = tables.trained_how(stamps)
     assert told.count("autoencoder 7 steps of 2 crops of 192 px") == 1
     assert "on cpu" in told
@@ -181,10 +181,7 @@ def made_up(name, gain, images=("a", "b", "c")):
 def test_the_table_compares_each_latent_with_the_embedded_one_and_says_what_was_not_run(tmp_path):
     for name, gain in {"f4-c8": 0.0, "f8-c4": -2.0}.items():
         results.write_probe(made_up(name, gain), {}, "latents", name, tmp_path)
-    frame = tables.build(
-        "latents", results.read_scores(root=tmp_path), results.published(),
-        copies=results.read_probe("latents", tmp_path),
-    )  # fmt: skip
+    frame = tables.latents(results.read_probe("latents", tmp_path))
     table = frame.set_index("latent")
     assert list(table.index) == [latent.label for latent in LATENTS.values()]
     row = table.loc["8 px, 4 channels"]

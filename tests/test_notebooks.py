@@ -12,9 +12,10 @@ from bokehlib import study
 from bokehlib.study import results, runner
 
 NOTEBOOKS = sorted(runner.NOTEBOOKS.glob("*.ipynb"))
-NAMED = {artefact.notebook for artefact in study.ARTEFACTS.values()}
+NAMED = {output.notebook for output in study.OUTPUTS.values()}
 REPORTERS = [path for path in NOTEBOOKS if path.name.startswith("4") or path.stem in NAMED]
 TORCH_FREE = {
+    "data",
     "results",
     "figures",
     "speed",
@@ -22,7 +23,6 @@ TORCH_FREE = {
     "study",
     "pictures",
     "radius_fit",
-    "robustness_figure",
     "extras",  # user_study
 }  # of bokehlib; checked in test_study
 
@@ -103,11 +103,11 @@ def test_every_parameter_is_a_scalar_with_a_type_and_a_comment_that_papermill_re
 
 
 def test_the_plan_passes_only_parameters_that_the_notebooks_have(monkeypatch):
-    monkeypatch.setattr(runner, "scores_stand", lambda *_: False)
+    monkeypatch.setattr(runner, "is_up_to_date", lambda *_: False)
     monkeypatch.setattr(runner.methods, "lacks", lambda name: "")
     monkeypatch.setattr(runner.methods, "weights_hash", lambda name: "")
     monkeypatch.setattr(runner.data, "data_hash", lambda name: "d")
-    steps, _ = runner.plan(study.ARTEFACTS, smoke=False, fresh=True, root=results.RESULTS)
+    steps, _ = runner.plan(study.OUTPUTS, smoke=False, fresh=True, root=results.RESULTS)
     assert {step.notebook for step in steps} >= {"30_score", "31_score_perturbed"}
     for step in steps:
         known = papermill.inspect_notebook(str(runner.NOTEBOOKS / f"{step.notebook}.ipynb"))
@@ -147,27 +147,3 @@ def test_runs_in_smoke_mode_and_writes_only_into_its_results(path, smoke_root):
     runner.run(path.stem, smoke_root, smoke=True, results=str(smoke_root))
     after = {p: p.stat().st_mtime_ns for p in results.RESULTS.glob("[!r]*/**/*")}
     assert after == before
-
-
-ONE_STRIP = {a.notebook: name for name, a in study.ARTEFACTS.items() if a.pictures}.values()
-ONE_OF_EACH = [name for name, a in study.ARTEFACTS.items() if not a.pictures or name in ONE_STRIP]
-
-
-@pytest.mark.parametrize("name", ONE_OF_EACH)
-def test_every_table_and_figure_is_made_from_made_up_scores_alone(name, tmp_path):
-    row = {"image": "s", "method": "scatter", "psnr": 30.0, "lpips_alex": 0.1, "seconds": 1.0}
-    exact = row | {"dataset": "synbokeh-mini", "blur": 2, "perturbation": 0}
-    for part, error in {"exact": 0, "perturbed": 2, "disturbed": "coarse"}.items():
-        made = [exact | {"perturbation": error}]
-        results.write_scores(made, {}, "synbokeh-mini", "scatter", part, tmp_path)
-    swept = [{"side": "near", "asked": r, "moment": r, "edge": r, "light": 1.0} for r in (2, 4)]
-    results.write_probe(swept, {}, "radius", "scatter", tmp_path)
-    sharp = [{"region": "in focus", "image": "s", "psnr": 40.0, "pixels": 200}]
-    results.write_probe(sharp, {}, "focus", "scatter", tmp_path)
-    known = [{"origin": "in focus", "image": "s", "blur": 2, "psnr": 40.0, "pixels": 200}]
-    results.write_probe(known, {}, "origins", "scatter", tmp_path)
-    artefact = study.ARTEFACTS[name]
-    runner.run(artefact.notebook, tmp_path, results=str(tmp_path), **artefact.parameters)
-    made = {path.name for path in tmp_path.glob("[tf]*/*")}
-    table = {f"{name}.csv", f"{name}.md", f"{name}.tex"}
-    assert made in (table, {f"{name}.svg"}, {f"{name}.webp"})

@@ -4,12 +4,13 @@ import json
 
 import numpy as np
 import pytest
+import torch
+from cells import execute
 from PIL import Image
 
 from bokehlib import methods, study
 from bokehlib.data import demo_photos
-from bokehlib.study import pictures, qualitative, results
-from bokehlib.study.qualitative import Strip
+from bokehlib.study import pictures, results
 
 SHOTS = {
     "motorcycle": demo_photos.motorcycle,
@@ -23,10 +24,6 @@ def contents(folder):
     files = {p.name: p.read_bytes() for p in folder.iterdir() if p.suffix == ".webp"}
     index = json.loads((folder / "index.json").read_text(encoding="utf-8"))
     return files, {key: index[key] for key in ("title", "note", "rows")}
-
-
-def strip(value=0.5):
-    return Strip("T", "N", [("row", [("a", np.full((4, 6, 3), value)), ("b", np.zeros((4, 6)))])])
 
 
 # --- Photographs -----------------------------------------------------------------------------
@@ -81,25 +78,35 @@ def test_resizing_invents_no_depth():
 @pytest.fixture(scope="module")
 def rendered(tmp_path_factory):
     root = tmp_path_factory.mktemp("pictures")
-    return {name: pictures.make(name, root, smoke=True) for name in qualitative.STRIPS}
+    for figure in pictures.FIGURES:
+        execute("32_render_figures", root, figure=figure, smoke=True)
+    torch.set_grad_enabled(True)
+    return root / "pictures"
 
 
-@pytest.mark.parametrize("figure", qualitative.STRIPS)
+@pytest.mark.parametrize("figure", pictures.FIGURES)
 def test_every_cell_is_a_small_file_and_every_file_a_cell(rendered, figure):
-    files, index = contents(rendered[figure])
+    files, index = contents(rendered / figure)
     cells = [cell for row in index["rows"] for cell in row["cells"]]
     assert sorted(cell["file"] for cell in cells) == sorted(files)
-    assert all(set(cell) == {"file", "title"} for cell in cells)
+    assert index["rows"]
     assert all(row["cells"] and isinstance(row["label"], str) for row in index["rows"])
     for name in files:
-        with Image.open(rendered[figure] / name) as picture:
-            assert picture.width <= qualitative.SMOKE_WIDTH
+        with Image.open(rendered / figure / name) as picture:
+            assert picture.width <= 192
             assert picture.mode in ("RGB", "L")
 
 
+def test_titles_and_notes_are_those_of_the_committed_pictures(rendered):
+    for figure in pictures.FIGURES:
+        _, made = contents(rendered / figure)
+        _, committed = contents(results.RESULTS / "pictures" / figure)
+        assert (made["title"], made["note"]) == (committed["title"], committed["note"])
+
+
 def test_the_focal_stack_goes_from_near_to_far_for_every_method(rendered):
-    _, index = contents(rendered["fig6_focal_stack"])
-    labels = [study.METHODS[name].label for name in qualitative.SWEPT]
+    _, index = contents(rendered / "fig6_focal_stack")
+    labels = [study.METHODS[name].label for name in ("scatter", "bokehdiff-mini")]
     assert [row["label"] for row in index["rows"]] == 2 * labels  # of both photographs
     for row in index["rows"]:
         focuses = [float(cell["title"].split()[-1]) for cell in row["cells"]]
@@ -108,60 +115,59 @@ def test_the_focal_stack_goes_from_near_to_far_for_every_method(rendered):
 
 
 def test_a_larger_aperture_blurs_more(rendered):
-    _, index = contents(rendered["figS4_aperture_sweep"])
+    _, index = contents(rendered / "figS4_aperture_sweep")
     for row in index["rows"]:
         detail = []
         for cell in row["cells"]:
-            with Image.open(rendered["figS4_aperture_sweep"] / cell["file"]) as picture:
+            with Image.open(rendered / "figS4_aperture_sweep" / cell["file"]) as picture:
                 levels = np.asarray(picture, dtype=float)
             detail.append(np.abs(np.diff(levels, axis=1)).mean())
         assert detail == sorted(detail, reverse=True)
 
 
-def test_a_method_without_weights_is_left_out_and_named(monkeypatch, tmp_path):
+def test_a_method_without_weights_is_skipped_and_named(monkeypatch, tmp_path):
     lacks = methods.lacks
     missing = {"bokehdiff-mini": "no weights"}
     monkeypatch.setattr(methods, "lacks", lambda name: missing.get(name, lacks(name)))
-    _, index = contents(pictures.make("fig6_focal_stack", tmp_path, smoke=True))
+    execute("32_render_figures", tmp_path, figure="fig6_focal_stack", smoke=True)
+    torch.set_grad_enabled(True)
+    _, index = contents(tmp_path / "pictures" / "fig6_focal_stack")
     assert {row["label"] for row in index["rows"]} == {"Scatter"}
-    assert f"{study.METHODS['bokehdiff-mini'].label} is left out" in index["note"]
+    assert f"{study.METHODS['bokehdiff-mini'].label} is skipped" in index["note"]
 
 
-def test_pictures_stand_until_weights_or_data_change(monkeypatch, tmp_path):
-    monkeypatch.setitem(qualitative.STRIPS, "fig1_teaser", lambda smoke: strip())
-    assert not pictures.stands("fig1_teaser", tmp_path)
-    pictures.make("fig1_teaser", tmp_path)
-    assert pictures.stands("fig1_teaser", tmp_path)
-    with monkeypatch.context() as patch:
-        patch.setattr(methods, "weights_hash", lambda name: "other")
-        assert not pictures.stands("fig1_teaser", tmp_path)
-    with monkeypatch.context() as patch:
-        patch.setattr(pictures.data, "file_hash", lambda path: "other")
-        assert not pictures.stands("fig1_teaser", tmp_path)
-    pictures.make("fig1_teaser", tmp_path, smoke=True)
-    assert not pictures.stands("fig1_teaser", tmp_path)
+def write(root, channels=3, smoke=False):
+    cells = [("a", np.zeros((4, 6, 3), np.uint8)), ("b", np.zeros((4, 6, channels), np.uint8))]
+    return pictures.write("fig1_teaser", "T", "N", [("row", cells)], root, smoke)
 
 
-def test_a_failure_leaves_the_old_pictures_and_nothing_else(monkeypatch, tmp_path):
-    monkeypatch.setitem(qualitative.STRIPS, "fig1_teaser", lambda smoke: strip())
-    folder = pictures.make("fig1_teaser", tmp_path)
+def test_pictures_are_up_to_date_until_weights_or_data_change(monkeypatch, tmp_path):
+    assert not pictures.is_up_to_date("fig1_teaser", tmp_path)
+    write(tmp_path)
+    assert pictures.is_up_to_date("fig1_teaser", tmp_path)
+    for module, name in ((methods, "weights_hash"), (pictures.data, "file_hash")):
+        with monkeypatch.context() as patch:
+            patch.setattr(module, name, lambda _: "other")
+            assert not pictures.is_up_to_date("fig1_teaser", tmp_path)
+    write(tmp_path, smoke=True)
+    assert not pictures.is_up_to_date("fig1_teaser", tmp_path)
+
+
+def test_a_failure_leaves_the_old_pictures_and_nothing_else(tmp_path):
+    folder = write(tmp_path)
     before = contents(folder)
-    broken = Strip("T", "N", [("row", [("a", np.zeros((4, 6, 3))), ("b", np.zeros((4, 6, 9)))])])
-    monkeypatch.setitem(qualitative.STRIPS, "fig1_teaser", lambda smoke: broken)
     with pytest.raises(TypeError, match="Cannot handle this data type"):
-        pictures.make("fig1_teaser", tmp_path)
+        write(tmp_path, channels=9)
     assert contents(folder) == before
     assert list(folder.parent.iterdir()) == [folder]
 
 
-def test_every_strip_of_the_study_is_made_or_says_what_it_needs():
-    shown = {artefact.pictures for artefact in study.ARTEFACTS.values() if artefact.pictures}
-    assert shown == {*qualitative.STRIPS, *qualitative.LACKING}
-    for name in shown:
-        assert bool(pictures.lacks(name)) == (name in qualitative.LACKING)
-    for name in qualitative.LACKING:
-        with pytest.raises(ValueError, match="needs"):
-            pictures.make(name)
+def test_every_grid_of_the_study_has_its_pictures_or_says_what_it_needs():
+    shown = {output.pictures for output in study.OUTPUTS.values() if output.pictures}
+    assert shown == {*pictures.FIGURES, *pictures.MISSING}
+    assert {name for name in shown if pictures.missing(name)} == {*pictures.MISSING}
+    with pytest.raises(KeyError, match="fig6_focal_stack"):
+        pictures.missing("fig99")
 
 
 def test_all_pictures_together_stay_below_4_mb():
@@ -170,3 +176,12 @@ def test_all_pictures_together_stay_below_4_mb():
 
 
 # --- Panels ----------------------------------------------------------------------------------
+
+
+def test_panels_show_arrays_and_tensors_alike():
+    figure = pictures.panels({"photo": torch.rand(1, 3, 4, 6), "map": np.zeros((4, 6))}, vmin=0)
+    first, second, bar = figure.axes
+    assert [first.get_title(), second.get_title()] == ["photo", "map"]
+    assert first.images[0].get_array().shape == (4, 6, 3)
+    assert second.images[0].get_array().shape == (4, 6)
+    assert bar.get_label() == "<colorbar>"

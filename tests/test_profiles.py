@@ -14,7 +14,7 @@ from bokehlib.study import results, runner
 from bokehlib.training import bokehdiff
 
 WORKERS = sorted(runner.NOTEBOOKS.glob("[123]*.ipynb"))
-NO_BASE = {"10_synthesise", "11_synbokeh300", "32_pictures"}  # ask for no network, or for all
+NO_BASE = {"10_synthesise", "11_synbokeh300", "32_render_figures"}  # ask for no network, or for all
 
 
 @pytest.mark.parametrize("path", WORKERS, ids=lambda path: path.stem)
@@ -63,6 +63,6 @@ def test_a_smoke_run_of_a_worker_leaves_scores_of_the_papers_method(tmp_path):
     scores = results.read_scores(root=tmp_path)
     assert set(scores["method"]) == {"bokehdiff-sdxl"}
     assert (
-        results.read_stamp("synbokeh-mini", "bokehdiff-sdxl", root=tmp_path)["weights_sha256"]
+        results.read_provenance("synbokeh-mini", "bokehdiff-sdxl", root=tmp_path)["weights_sha256"]
         == "random"
     )

@@ -1,4 +1,4 @@
-"""Tables 1 and S1: what is measured on published sets stands there with how it was measured."""
+"""Tables 1 and S1: what is measured on published sets, and how it was measured."""
 
 import json
 
@@ -6,10 +6,12 @@ import miniatures
 import numpy as np
 import pandas as pd
 import pytest
+from cells import execute
 
 from bokehlib import data
 from bokehlib.io.errors import InputError
-from bokehlib.study import results, runner, scoring, tables
+from bokehlib.study import results, scoring, tables
+from bokehlib.study.provenance import provenance
 
 GROUPS = ["ebb_val294", "ebb_val294-original-borrowed", "ebb_val294-original"]
 
@@ -17,14 +19,13 @@ GROUPS = ["ebb_val294", "ebb_val294-original-borrowed", "ebb_val294-original"]
 def leave(root, dataset, method="scatter", psnr=30.0, fitted=None, left_out=0, smoke=False):
     row = {"dataset": dataset, "image": "4690", "method": method, "blur": 0, "psnr": psnr}
     asked = results.score_parameters(dataset, method, "exact", smoke)
-    stamp = results.stamp(asked, 0, "w", "d", "cpu")
-    stamp |= {"fitted": fitted or {}, "left_out": left_out}
-    results.write_scores([row | {"perturbation": 0}], stamp, dataset, method, root=root)
+    made_by = provenance(asked, 0, "w", "d", "cpu")
+    made_by |= {"fitted": fitted or {}, "left_out": left_out}
+    results.write_scores([row | {"perturbation": 0}], made_by, dataset, method, root=root)
 
 
 def build(name, root):
-    scores, fitted = results.read_scores(root=root), results.read_fitted(root)
-    return tables.build(name, scores, results.published(name), fitted=fitted)
+    return execute("40_quality", root, table=name)["frame"]
 
 
 def test_table_s1_has_three_groups_and_the_one_never_printed_has_no_number_of_the_papers(tmp_path):
@@ -49,27 +50,26 @@ def test_aperture_cross_figure_and_what_was_left_out_stand_in_the_row(tmp_path):
     assert frame.loc["ebb_val294", columns].tolist() == [23.45, 0.8123, 3, 1]
     assert frame.loc["blb_level5", ["left_out", "images"]].tolist() == [1, 1]
     leave(tmp_path, "ebb_val294", "input", fitted=fitted)
-    shown = tables.display(build("table1_quality", tmp_path), "{}").query("Method == 'Scatter'")
+    shown = tables.display(build("table1_quality", tmp_path)).query("Method == 'Scatter'")
     assert shown["Aperture, px"].tolist() == ["23.45", "–"]
     assert shown["SSIM, cross-selected ↑"].tolist() == ["0.8123", "–"]
     assert shown["Left out"].tolist() == ["3", "1"]
-    shown = tables.display(build("table1_quality", tmp_path), "{}").query("Method == 'Input'")
+    shown = tables.display(build("table1_quality", tmp_path)).query("Method == 'Input'")
     assert shown["Aperture, px"].tolist() == ["–", "not run"]
 
 
 def test_a_set_that_was_not_measured_is_one_sentence_and_not_run_rows(tmp_path):
-    frame = build("table1_quality", tmp_path)
-    assert tables.not_measured(frame) == (
-        "Not measured here, for want of the data: EBB Val294 and BLB level 5; "
-        "`python -m bokehlib data check PATH` says what is missing and where it is to be had."
-    )
-    shown = tables.display(frame, "{}")
+    shown = tables.display(build("table1_quality", tmp_path))
     assert (shown[["PSNR ↑", "Aperture, px", "Left out"]] == "not run").all(axis=None)
-    leave(tmp_path, "ebb_val294")
-    assert "data: BLB level 5;" in tables.not_measured(build("table1_quality", tmp_path))
-    leave(tmp_path, "blb_level5")
-    assert tables.not_measured(build("table1_quality", tmp_path)) == ""
-    assert tables.not_measured(build("tableS2", tmp_path)) == ""
+    said = []
+    for dataset in ("ebb_val294", "blb_level5", ""):
+        build("table1_quality", tmp_path)
+        text = (tmp_path / "tables" / "table1_quality.md").read_text()
+        said.append(text.rpartition("are missing: ")[2].partition(";")[0])
+        if dataset:
+            leave(tmp_path, dataset)
+    assert said[:2] == ["EBB Val294 and BLB level 5", "BLB level 5"]
+    assert "Not measured" not in text
 
 
 # --- The aperture of another set ------------------------------------------------------------
@@ -118,7 +118,7 @@ def sets(tmp_path, monkeypatch):
 
 
 def run(root, notebook, **parameters):
-    return runner.run(notebook, root, smoke=True, results=str(root), **parameters)
+    return execute(notebook, root, smoke=True, **parameters)
 
 
 def test_table_s1_is_measured_over_a_miniature_copy(tmp_path, sets):
@@ -127,7 +127,7 @@ def test_table_s1_is_measured_over_a_miniature_copy(tmp_path, sets):
     )
     for dataset in GROUPS[:2]:
         run(tmp_path, "35_score_published", method="scatter", dataset=dataset)
-    run(tmp_path, "40_quality_tables", table="tableS1")
+    run(tmp_path, "40_quality", table="tableS1")
     stamp = json.loads((tmp_path / "scores" / GROUPS[0] / "scatter.json").read_text())
     assert stamp["faults"][0].startswith("truth: Training/bokeh/4690.jpg: found a broken")
     table = pd.read_csv(tmp_path / "tables" / "tableS1.csv").query("method == 'Scatter'")
@@ -154,7 +154,7 @@ def test_what_cannot_be_read_of_blb_is_counted_in_the_table_and_the_rest_is_scor
     assert row.loc["blb_level5", "psnr"] > 0
 
 
-def test_the_worker_says_that_a_set_is_missing_and_writes_nothing(tmp_path, sets):
-    executed = run(tmp_path, "35_score_published", dataset="blb_level5")
-    assert "blb_level5: not here; accepted: a folder of that name" in executed.read_text()
+def test_the_worker_says_that_a_set_is_missing_and_writes_nothing(tmp_path, sets, capsys):
+    run(tmp_path, "35_score_published", dataset="blb_level5")
+    assert "blb_level5: not here; accepted: a folder of that name" in capsys.readouterr().out
     assert not (tmp_path / "scores").exists()

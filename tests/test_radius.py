@@ -17,6 +17,7 @@ from bokehlib.evaluation import blur_radius
 from bokehlib.evaluation.blur_radius import sweep
 from bokehlib.optics import circle_of_confusion
 from bokehlib.study import radius_fit, results
+from bokehlib.study.provenance import provenance
 from bokehlib.study.radius_fit import fit
 
 FEW = (2, 5, 12, 40)
@@ -207,12 +208,12 @@ def test_radius_sweeps_come_back_by_method_and_are_no_scores(tmp_path):
 
 def test_a_sweep_stands_with_its_weights_and_radii(tmp_path):
     asked = results.probe_parameters("radius", "scatter", smoke=False)
-    stamp = results.stamp(asked, 0, "w", "", "cpu")
+    stamp = provenance(asked, 0, "w", "", "cpu")
     results.write_probe(swept((2.0,)), stamp, "radius", "scatter", tmp_path)
 
     def stands(method="scatter", weights="w", parameters=asked):
         what = ("radius", method, "exact", weights, "", parameters)
-        return results.scores_stand(*what, tmp_path)
+        return results.is_up_to_date(*what, tmp_path)
 
     assert stands()
     assert not stands(method="input")

@@ -81,7 +81,7 @@ def test_two_processes_leave_the_files_and_rows_of_one(folder, capfd):
     one, two = (results.read_scores(root=folder / name) for name in ("one", "two"))
     assert len(one) == SCENES
     pd.testing.assert_frame_equal(one.drop(columns="seconds"), two.drop(columns="seconds"))
-    asked = [results.read_stamp(dataset, "input", root=folder / n) for n in ("one", "two")]
+    asked = [results.read_provenance(dataset, "input", root=folder / n) for n in ("one", "two")]
     assert asked[0]["parameters"] == asked[1]["parameters"]
 
 

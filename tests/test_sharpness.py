@@ -12,6 +12,7 @@ from bokehlib.evaluation import sharpness
 from bokehlib.evaluation.focus import in_focus_mask, under_near_blur_mask
 from bokehlib.optics import Lens, circle_of_confusion
 from bokehlib.study import results, tables
+from bokehlib.study.provenance import provenance
 
 REGIONS = [*study.FOCUS_REGIONS]
 LENS = Lens(0.25, 10.0)
@@ -182,12 +183,12 @@ def test_the_rows_come_back_by_method_and_are_no_scores(tmp_path):
 
 def test_a_file_stands_with_its_weights_its_data_and_its_parameters(tmp_path):
     asked = results.probe_parameters("focus", "scatter", smoke=False)
-    stamp = results.stamp(asked, 0, "w", "d", "cpu")
+    stamp = provenance(asked, 0, "w", "d", "cpu")
     results.write_probe(everywhere(unchanged), stamp, "focus", "scatter", tmp_path)
 
     def stands(weights="w", data="d", parameters=asked):
         what = ("focus", "scatter", "exact", weights, data, parameters)
-        return results.scores_stand(*what, tmp_path)
+        return results.is_up_to_date(*what, tmp_path)
 
     assert stands()
     assert not stands(weights="x")

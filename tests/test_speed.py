@@ -1,13 +1,14 @@
-"""Laws of the speed benchmark's reporters, on synthetic rows: no number here was measured."""
+"""Laws of the benchmark's files, table and figure, on synthetic rows: no number was measured."""
 
 import json
 
 import pandas as pd
 import pytest
+from cells import execute
 from made_up import fill
 
 from bokehlib import study
-from bokehlib.study import figures, results, speed, tables
+from bokehlib.study import results, speed
 
 SIZES = ("32x32", "64x64", "64x96", "128x128")
 DEVICE = {"device": "Made-up GPU", "versions": {"python": "3.11", "torch": "9.8", "triton": "7.6"}}
@@ -24,173 +25,84 @@ def synthetic_rows(sizes=SIZES, heads=10):
             lines.append(f"plain,{size},{heads},,{end}")
             for radius in (2, 4, 8, 16):
                 ours = factor * count * (0.1 + radius / 100)
-                end = f"{direction},{ours:.6g},0.05,{ours / (factor * 0.1 * count**2):.6g}"
-                lines.append(f"pisa,{size},{heads},{radius},{end}")
+                lines.append(f"pisa,{size},{heads},{radius},{direction},{ours:.6g},0.05,1.8")
         lines.append(f"pisa-reference,{size},{heads},8,forward,{50 * count**2:.6g},9,")
-        lines.append(f"pisa-published,{size},{heads},8,forward,{60 * count**2:.6g},12,")
         lines.append(f"visibility,{size},,8,forward,{0.2 * count:.6g},,")
     models = {"sdxl-1024x1024": 90, "sdxl-1024x1024-plain": 80, "sdxl-1536x1024": 1234}
     lines += [f"{name},,,,forward,{time},9.6,{time / 80:.6g}" for name, time in models.items()]
-    training = "training-sdxl-512,,,,both,1234,20.5,"
-    return [*lines, "sdxl-1024x1024/unet,,,,forward,33,,", training]
+    methods = ["scatter-384x256-cpu,,,,forward,250,,", "sdxl-1024x1024/unet,,,,forward,33,,"]
+    return [*lines, *methods, "training-sdxl-512,,,,both,1234,20.5,"]
 
 
-def synthetic_benchmark(root, lines=None, columns=tables.SPEED_COLUMNS):
+def synthetic_benchmark(root, lines=None, columns=speed.COLUMNS):
     """Write a benchmark of these lines and read it."""
     path = root / "scores" / "speed-attention.csv"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("\n".join([",".join(columns), *(lines or synthetic_rows())]) + "\n")
     path.with_suffix(".json").write_text(json.dumps(DEVICE))
-    return results.read_speed(root)
+    return speed.read(root)
 
 
-def table(root, benchmark=tables.NO_SPEED):
-    scores = results.read_scores(root=root)
-    return tables.build("speed", scores, results.published("tableS1"), benchmark)
-
-
-# --- The benchmark's file --------------------------------------------------------------------
-
-
-def test_parts_measured_apart_stand_beside_each_other_and_name_their_devices(tmp_path):
+def test_parts_measured_apart_are_read_together_and_name_their_devices(tmp_path):
+    assert list(speed.read(tmp_path)[0].columns) == speed.COLUMNS
     row = dict(
-        zip(tables.SPEED_COLUMNS, ["pisa", "64x64", 10, 4, "forward", 1.0, None, None], strict=True)
+        zip(speed.COLUMNS, ["pisa", "64x64", 10, 4, "forward", 1.0, None, None], strict=True)
     )
-    whole = dict.fromkeys(tables.SPEED_COLUMNS) | {"what": "sdxl-1024x1024", "milliseconds": 60.0}
-    results.write_speed("model", [whole], DEVICE | {"device": "Other GPU"}, tmp_path)
-    results.write_speed("attention", [row], DEVICE, tmp_path)
-    results.write_speed("attention", [row | {"milliseconds": 2.0}], DEVICE, tmp_path)
-    rows, stamps = results.read_speed(tmp_path)
+    whole = dict.fromkeys(speed.COLUMNS) | {"what": "sdxl-1024x1024", "milliseconds": 60.0}
+    speed.write("model", [whole], DEVICE | {"device": "Other GPU"}, tmp_path)
+    speed.write("attention", [row], DEVICE, tmp_path)
+    speed.write("attention", [row | {"milliseconds": 2.0}], DEVICE, tmp_path)
+    rows, made_by = speed.read(tmp_path)
     assert rows["what"].tolist() == ["pisa", "sdxl-1024x1024"]
     assert rows["milliseconds"].tolist() == [2.0, 60.0]
-    sentence = tables.measured_on(stamps)
-    assert "Made-up GPU" in sentence
-    assert "Other GPU" in sentence
-    assert "(model)" in sentence
-    assert "dB" not in sentence
-    stamps["model"]["parameters"] = {"psnr_to_float32": 51.26}
-    stamps["training"] = DEVICE | {"parameters": {"batch_size": 2, "waiting": 3.26}}
-    assert "51.3 dB against float32" in tables.measured_on(stamps)
-    assert "has 2 pairs; waiting for them is 3.3 % of it." in tables.measured_on(stamps)
+    assert [made["device"] for made in made_by.values()] == ["Made-up GPU", "Other GPU"]
+    assert results.read_scores(root=tmp_path).empty  # the benchmark is no method
 
 
-def test_a_combination_that_stands_there_twice_is_refused(tmp_path):
+def test_a_repeated_combination_and_other_columns_are_refused(tmp_path):
+    twice = ["pisa,64x64,10,4,forward,1,,", "pisa,64x64,10,4,forward,2,,"]
     with pytest.raises(ValueError, match="repeat pisa"):
-        synthetic_benchmark(
-            tmp_path, ["pisa,64x64,10,4,forward,1,,", "pisa,64x64,10,4,forward,2,,"]
-        )
+        synthetic_benchmark(tmp_path, twice)
+    with pytest.raises(ValueError, match="seconds"):
+        synthetic_benchmark(tmp_path, ["plain,1"], columns=["what", "seconds"])
 
 
-# --- The table -------------------------------------------------------------------------------
-
-
-def test_the_table_has_the_agreed_columns_and_one_row_a_combination(tmp_path):
+def test_the_notebook_lists_the_benchmark_what_it_lacks_and_the_methods_medians(tmp_path):
     fill(tmp_path)
     rows, _ = synthetic_benchmark(tmp_path)
-    for frame in (table(tmp_path), table(tmp_path, rows)):
-        assert ",".join(frame.columns) == (
-            "what,tokens,heads,radius,direction,milliseconds,peak_gib,ratio_to_plain"
-        )
-        assert not frame.duplicated(["what", "tokens", "heads", "radius", "direction"]).any()
-
-
-def test_methods_of_one_run_stand_beside_each_other_by_size_and_device(tmp_path):
-    fill(tmp_path)
-    lines = [
-        *("scatter-384x256-cpu,,,,forward,250,,", "scatter-1536x1024-cuda,,,,forward,40,,"),
-        *("scatter-worst-384x256-cpu,,,,forward,900,,", "layered-384x256-cpu,,,,forward,750,,"),
-    ]
-    frame = table(tmp_path, synthetic_benchmark(tmp_path, lines)[0])
-    shown = speed.parts(frame, results.published("tableS1"))["One picture by method"]
-    header, _, *body = [[c.strip() for c in line.split("|")[1:-1]] for line in shown.splitlines()]
-    cells = {cell[0]: dict(zip(header, cell, strict=True)) for cell in body}
-    assert header[3:] == ["384x256, cpu", "1536x1024, cuda"]
-    assert cells["Scatter"]["384x256, cpu"] == "0.250"
-    assert cells["Scatter"]["1536x1024, cuda"] == "0.040"
-    assert cells["Scatter in layers"]["384x256, cpu"] == "0.750"
-    assert cells["Scatter in layers"]["1536x1024, cuda"] == ""
-
-
-def test_the_benchmarks_rows_come_first_and_the_methods_medians_last(tmp_path):
-    fill(tmp_path)
-    rows, _ = synthetic_benchmark(tmp_path)
-    frame = table(tmp_path, rows)
+    asked = {"psnr_to_float32": 51.26, "batch_size": 2, "waiting": 3.26}
+    (tmp_path / "scores/speed-attention.json").write_text(
+        json.dumps(DEVICE | {"parameters": asked})
+    )
+    found = execute("44_speed", tmp_path)
+    frame = found["table"]
+    assert ",".join(frame.columns) == (
+        "what,tokens,heads,radius,direction,milliseconds,peak_gib,ratio_to_plain"
+    )
+    assert not frame.duplicated(speed.KEY).any()
     pd.testing.assert_frame_equal(frame.head(len(rows)), rows)
+    absent = frame.loc[frame["milliseconds"].isna(), "what"]
+    assert {*absent} == {"pisa-novis", "pisa-published", "sdxl-1024x1024-published"}
     methods = frame.tail(len(study.EMBEDDED)).set_index("what")["milliseconds"]
     assert methods.to_dict() == dict.fromkeys(study.EMBEDDED, 500.0)
+    assert found["listed"]["Scatter"]["384x256-cpu"] == 0.25
+    assert found["listed"]["BokehDiff"]["ours"] == 1.234
+    written = [(tmp_path / f"tables/speed.{end}").read_text() for end in ("csv", "md")]
+    assert "\npisa,64x64,10,4,forward,0.14,0.05,1.8\n" in written[0]
+    assert "measured on Made-up GPU with torch 9.8, triton 7.6 (attention);" in written[1]
+    assert "51.3 dB against float32; a training step has 2 pairs" in written[1]
 
 
-def test_a_planned_row_reads_not_run_until_it_is_measured(tmp_path):
-    rows, _ = synthetic_benchmark(tmp_path)
-    missing = [
-        frame[frame["milliseconds"].isna()] for frame in (table(tmp_path), table(tmp_path, rows))
-    ]
-    assert list(missing[0]["what"]) == list(tables.SPEED_PLANNED)
-    assert list(missing[1]["what"]) == ["pisa-novis", "sdxl-1024x1024-published"]
-
-
-# --- Its parts -------------------------------------------------------------------------------
-
-
-def parts(root, benchmark):
-    return speed.parts(table(root, benchmark), results.published("tableS1"))
-
-
-def cells(text, *first):
-    """Cells of the line that begins with these, by heading."""
-    lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines()]
-    (line,) = [line for line in lines if tuple(line[: len(first)]) == first]
-    return dict(zip(lines[0], line, strict=True))
-
-
-def test_each_part_shows_its_numbers_by_size_by_stage_and_by_method(tmp_path):
-    fill(tmp_path)
-    rows, _ = synthetic_benchmark(tmp_path)
-    forward, both, visibility, model, training, methods = parts(tmp_path, rows).values()
-    assert cells(training, "training-sdxl-512") == {
-        "what": "training-sdxl-512",
-        "milliseconds": "1234",
-        "peak GiB": "20.5",
-    }
-    assert cells(forward, "pisa", "8")["64x64, 10 heads"] == "0.180 (1.80)"
-    assert cells(both, "pisa", "8")["64x64, 10 heads"] == "0.540 (1.80)"
-    assert cells(visibility, "visibility", "8")["64x64"] == "0.200"
-    assert cells(model, "sdxl-1024x1024") == {
-        **{"what": "sdxl-1024x1024", "whole": "90.0", "unet": "33.0"},
-        **{"peak GiB": "9.60", "ratio to plain": "1.12"},
-    }
-    assert list(cells(methods, "Scatter").values()) == ["Scatter", "–", "0.500"]
-    assert list(cells(methods, "Dr.Bokeh").values()) == ["Dr.Bokeh", "99.670", "not run"]
-    assert list(cells(methods, "BokehDiff").values()) == ["BokehDiff", "3.974", "1.234"]
-
-
-def test_parts_that_were_not_measured_say_so_and_the_papers_seconds_stay(tmp_path):
-    *measured, methods = parts(tmp_path, tables.NO_SPEED).values()
-    assert measured == ["not run"] * 5
-    assert list(cells(methods, "BokehDiff").values()) == ["BokehDiff", "3.974", "not run"]
-
-
-# --- The figure ------------------------------------------------------------------------------
-
-
-def curves(axes):
-    """Points of the lines of a panel by label; guides have none."""
-    return {
-        line.get_label(): list(zip(*line.get_data(), strict=True))
-        for line in axes.lines
-        if not line.get_label().startswith("_")
-    }
-
-
-def test_each_line_passes_through_its_rows_and_other_heads_do_not_count(tmp_path):
+def test_each_line_of_the_figure_passes_through_its_rows_and_other_heads_do_not_count(tmp_path):
     others = [row for row in synthetic_rows(("16x16", "32x32"), 20) if ",20," in row]
-    rows, _ = synthetic_benchmark(tmp_path, synthetic_rows() + others)
-    figure = figures.pisa_scaling(rows)
-    forward, both = map(curves, figure.axes)
-    assert set(forward) == {label for label, *_ in figures.COSTS.values()}
-    assert forward["PISA, radius 8"] == [
-        (1024, 0.045), (4096, 0.18), (6144, 0.27), (16384, 0.72),
-    ]  # fmt: skip
-    assert both["plain attention"][1] == (4096, 0.3)
-    assert both["published layer"] == []
-    assert "10 heads" in figure.get_supxlabel()
+    synthetic_benchmark(tmp_path, synthetic_rows() + others)
+    forward, both = execute("44_speed", tmp_path)["figure"].axes
+    lines = {line.get_label(): [*map(tuple, line.get_xydata())] for line in forward.lines}
+    assert lines["PISA, radius 8"] == [(1024, 0.045), (4096, 0.18), (6144, 0.27), (16384, 0.72)]
+    plain = next(line for line in both.lines if line.get_label() == "plain attention")
+    assert tuple(plain.get_xydata()[1]) == (4096, 0.3)
+
+
+def test_without_a_benchmark_the_figure_is_said_to_be_absent(tmp_path):
+    figure = execute("44_speed", tmp_path)["figure"]
+    assert figure.texts[0].get_text().startswith("not run")

@@ -4,8 +4,6 @@ import math
 
 import pytest
 import torch
-from made_up import rows
-from test_tables import frame
 
 from bokehlib import data, methods, study
 from bokehlib.data import published_sets
@@ -96,16 +94,6 @@ def test_without_measurements_the_table_has_rows_that_say_so(tmp_path):
     assert not table["images"].any()
 
 
-def test_the_claims_have_rows_of_the_path_traced_scenes_measured_or_not():
-    mine = rows("bokehdiff-mini", ("a", "b"), range(4), psnr=31.0)
-    mine += rows("scatter", ("a", "b"), range(4), psnr=30.0)
-    for rendered, images in (([], 0), ([row | {"dataset": "rendered"} for row in mine], 8)):
-        table = tables.claims(frame(mine, rendered))
-        assert [*table["dataset"].unique()] == ["synbokeh-mini", "rendered"]
-        found = table.query("method == @LABEL and disparity == 'exact' and scenes == 'all'")
-        assert found["images"].tolist() == [8, images]
-
-
 def test_a_set_that_was_not_rendered_is_one_line_that_says_how_it_is_made(tmp_path, monkeypatch):
     monkeypatch.setattr(data, "RENDERED", tmp_path)
     assert data.data_hash("rendered") == ""
@@ -113,6 +101,6 @@ def test_a_set_that_was_not_rendered_is_one_line_that_says_how_it_is_made(tmp_pa
         path_traced.contents(tmp_path)
     assert published_sets.check(tmp_path)[0][-1] == data.absence("rendered")
     monkeypatch.setattr(methods, "lacks", lambda name: "" if name in study.EMBEDDED else "weights")
-    steps, left_out = runner.plan(["strands"], smoke=True, fresh=False, root=tmp_path)
-    assert left_out == [data.absence("rendered")]
+    steps, skipped = runner.plan(["strands"], smoke=True, fresh=False, root=tmp_path)
+    assert skipped == [data.absence("rendered")]
     assert [step.notebook for step in steps] == ["53_strands"]

@@ -14,8 +14,7 @@ import yaml
 
 from bokehlib import data, methods, study
 from bokehlib.io.places import ROOT
-from bokehlib.study import tables
-from bokehlib.study.results import published, read_stamp
+from bokehlib.study.results import published, read_provenance
 
 
 def differences(recipe, base=study.FULL, prefix=""):
@@ -99,7 +98,6 @@ def test_the_default_corrects_the_classical_render_and_has_seen_wrong_disparitie
 
 def test_the_rows_of_table_2b_differ_in_their_attention_alone():
     base = study.BEYOND["mini_channels"]
-    assert list(study.PHYSICS) == list(tables.PHYSICS)
     assert {name: differences(recipe, base) for name, recipe in study.PHYSICS.items()} == {
         "physics-plain": {"pisa.sites": ()},
         "physics-keys": {"pisa.normalise": "keys", "pisa.occlusion": False},
@@ -111,10 +109,6 @@ def test_the_rows_of_table_2b_differ_in_their_attention_alone():
             "pisa.divide_by_coverage": True,
         },
     }
-
-
-def test_table_2c_has_a_row_for_the_papers_model_and_each_recipe_beyond_it():
-    assert sorted(tables.BEYOND) == sorted(("mini_paper", *study.BEYOND))
 
 
 def test_all_trainings_of_the_tables_are_alike_but_for_what_their_names_say():
@@ -153,16 +147,16 @@ def test_every_loader_resolves_to_a_function(name):
 
 
 def test_whatever_is_scored_is_a_known_method_on_a_known_data_set():
-    for artefact in study.ARTEFACTS.values():
-        for need in artefact.scores:
+    for output in study.OUTPUTS.values():
+        for need in output.scores:
             assert study.method(need.method)
             assert need.dataset in {*study.DATASETS, *data.PUBLISHED}
 
 
-def test_by_the_stamps_all_methods_score_the_benchmark_in_twenty_minutes_of_two_cores():
-    needs = study.ARTEFACTS["tableS2"].scores
-    stamps = [read_stamp(need.dataset, need.method) for need in needs]
-    seconds = [stamp["wall_seconds"] for stamp in stamps if stamp.get("device") == "cpu"]
+def test_by_their_provenance_all_methods_score_the_benchmark_in_twenty_minutes_of_two_cores():
+    needs = study.OUTPUTS["tableS2"].scores
+    found = [read_provenance(need.dataset, need.method) for need in needs]
+    seconds = [made["wall_seconds"] for made in found if made.get("device") == "cpu"]
     assert sum(seconds) < 20 * 60
 
 
@@ -190,7 +184,7 @@ def test_pins_are_exact_and_stand_once():
 
 def test_tables_and_figures_and_the_plan_load_without_torch():
     modules = "study, data, methods, cli"
-    parts = "results, figures, tables, runner, pictures, robustness_figure, statistics"
+    parts = "results, figures, tables, runner, pictures, speed, statistics"
     code = (
         f"import sys; import bokehlib; from bokehlib import {modules}; "
         "from bokehlib.extras.user_study import page, ratings, tests; "

@@ -192,11 +192,11 @@ def _methods(arguments: argparse.Namespace) -> int:
 
 def _study(arguments: argparse.Namespace) -> int:
     for name in arguments.tables:
-        if name not in study.ARTEFACTS:
-            raise InputError(f"TABLE: found {name!r}; accepted: {', '.join(study.ARTEFACTS)}")
+        if name not in study.OUTPUTS:
+            raise InputError(f"TABLE: found {name!r}; accepted: {', '.join(study.OUTPUTS)}")
     from bokehlib.study import runner
 
-    names = arguments.tables or list(study.ARTEFACTS)
+    names = arguments.tables or list(study.OUTPUTS)
     return runner.reproduce(names, smoke=arguments.smoke, fresh=arguments.fresh)
 
 

@@ -27,7 +27,8 @@ from bokehlib.evaluation.scoring import score
 from bokehlib.io.images import read_image
 from bokehlib.methods import files_hash
 from bokehlib.study import LATENT_RECIPE, LATENTS, Latent, Lessons, Recipe
-from bokehlib.study.results import resolve, stamp, write_probe
+from bokehlib.study.provenance import provenance
+from bokehlib.study.results import resolve, write_probe
 from bokehlib.training import bokehdiff, discriminator, loop, prior
 
 PROBE, DATASET = "latents", "synbokeh-mini"
@@ -164,7 +165,7 @@ def measure_latent(
     # Wall time is unknown for resumed runs.
     seconds = None if begun else time.perf_counter() - start
     weights = files_hash([base, adapter])
-    made = stamp(asked, recipe.seed, weights, data_hash(DATASET), where, seconds)
+    made = provenance(asked, recipe.seed, weights, data_hash(DATASET), where, seconds)
     write_probe(rows, made, PROBE, name, root)
     return rows
 

@@ -1,7 +1,7 @@
 """The study as data: recipes, methods, data sets, tables and figures.
 
-An ablation is one line in `RECIPES`, a rival one line in `METHODS` (and one file), a table or
-figure one line in `ARTEFACTS`. Only the standard library is imported, so that tables can be
+An ablation is one line in `RECIPES`, a baseline one line in `METHODS` (and one file), a table or
+figure one line in `OUTPUTS`. Only the standard library is imported, so that tables can be
 rendered where torch is not installed.
 """
 
@@ -29,10 +29,10 @@ from bokehlib.evaluation.protocol import (
     SWEEP_RADII,
 )
 from bokehlib.methods import METHODS, Method, method
-from bokehlib.study.artefacts import ARTEFACTS, EMBEDDED, RETRAINED, Artefact, Scores
 from bokehlib.study.foregrounds import FOREGROUND_NEGATIVE, FOREGROUND_PROMPTS
 from bokehlib.study.latents import LATENT_RECIPE, LATENTS, Lessons
 from bokehlib.study.measures import PROBES, Probe
+from bokehlib.study.outputs import EMBEDDED, OUTPUTS, RETRAINED, Output, Scores
 from bokehlib.study.recipes import (
     ABLATION_LABELS,
     ABLATIONS,
@@ -53,56 +53,3 @@ from bokehlib.study.trainings import (
     on_mini,
     trained_name,
 )
-
-__all__ = [
-    "ABLATIONS",
-    "ABLATION_LABELS",
-    "ADAPTERS",
-    "ARTEFACTS",
-    "AS_PUBLISHED",
-    "BEYOND",
-    "DATASETS",
-    "EMBEDDED",
-    "EMBEDDED_LATENT",
-    "FOCUS_APERTURE",
-    "FOCUS_REGIONS",
-    "FOREGROUND_NEGATIVE",
-    "FOREGROUND_PROMPTS",
-    "FROM_THE_PRIOR",
-    "FULL",
-    "LATENTS",
-    "LATENT_RECIPE",
-    "METHODS",
-    "MINI",
-    "MINI_PAPER",
-    "ORIGINS",
-    "ORIGIN_SHARE",
-    "PHYSICS",
-    "PROBES",
-    "RECIPES",
-    "RETRAINED",
-    "ROBUSTNESS_BLUR",
-    "ROBUSTNESS_DISTURBANCES",
-    "ROBUSTNESS_RADII",
-    "SEEDS",
-    "SEVERAL",
-    "STRAND_ERRORS",
-    "SWEEP_RADII",
-    "TABLE_STEPS",
-    "TRAINABLE",
-    "TRAINING",
-    "TRAININGS",
-    "Artefact",
-    "Latent",
-    "Lessons",
-    "LossWeights",
-    "Method",
-    "Pisa",
-    "Probe",
-    "Recipe",
-    "Scores",
-    "method",
-    "on_mini",
-    "recipe_from",
-    "trained_name",
-]

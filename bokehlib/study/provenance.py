@@ -1,4 +1,4 @@
-"""Stamps: the file beside every result that says where its numbers come from. No torch."""
+"""Provenance: the JSON beside every result that says where its numbers come from. No torch."""
 
 import json
 import os
@@ -14,7 +14,7 @@ from bokehlib.io.places import ROOT
 MEASURED_WITH = (
     *("torch", "triton", "diffusers", "torchmetrics", "lpips", "DISTS-pytorch", "numba", "numpy"),
 )
-DECISIVE = ("weights_sha256", "data_sha256", "parameters")  # a result is valid while these agree
+DECISIVE = ("weights_sha256", "data_sha256", "parameters")  # a result is up to date if these agree
 
 
 def _git(*arguments: str) -> str:
@@ -26,10 +26,7 @@ def _git(*arguments: str) -> str:
 
 
 def _commit() -> str:
-    """Commit of the code, with "+" where library or notebooks differ from it; "" outside git.
-
-    A copy of the code outside git is told its commit by BOKEHLIB_COMMIT.
-    """
+    """BOKEHLIB_COMMIT, or the code's commit, "+" if library or notebooks differ; "" outside git."""
     if given := os.environ.get("BOKEHLIB_COMMIT"):
         return given
     commit = _git("rev-parse", "HEAD")
@@ -44,7 +41,7 @@ def _version(package: str) -> str:
         return ""
 
 
-def stamp(
+def provenance(
     parameters: dict[str, Any],
     seed: int,
     weights: str,
@@ -52,15 +49,15 @@ def stamp(
     device: str,
     wall_seconds: float | None = None,
 ) -> dict[str, Any]:
-    """Provenance of a result: commit, versions, device, parameters, seed, SHA-256 hashes and time.
+    """What made a result: commit, versions, device, parameters, seed, SHA-256 hashes and time.
 
     Args:
         parameters: what was asked for, see `results.score_parameters`.
         seed: of every random generator that took part.
         weights: SHA-256 over the method's weight files, "" if it has none.
-        data: SHA-256 that stands for the data set, "" if there is none.
+        data: SHA-256 of the data set, "" if there is none.
         device: "cpu", or the name of the accelerator.
-        wall_seconds: how long the whole run took; `study --fresh` adds them up.
+        wall_seconds: of the whole run; `study --fresh` adds them up.
     """
     versions = {"python": platform.python_version()} | {p: _version(p) for p in MEASURED_WITH}
     return {
@@ -76,12 +73,12 @@ def stamp(
     }
 
 
-def beside(scores: Path) -> dict[str, Any]:
-    """What the stamp file beside a score file says; empty if there is none."""
+def load_provenance(scores: Path) -> dict[str, Any]:
+    """Content of the JSON beside a score file; empty if there is none."""
     path = scores.with_suffix(".json")
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
 
 
-def agree(one: dict[str, Any], other: dict[str, Any]) -> bool:
-    """True if both name the same weights, data and parameters."""
+def same_provenance(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    """Whether both name the same weights, data and parameters."""
     return all(name in one and one[name] == other.get(name) for name in DECISIVE)

@@ -1,6 +1,6 @@
-"""The table of numbers in README.md."""
+"""The table of numbers in README.md: Table S2 with fewer columns."""
 
-from pathlib import Path
+import pandas as pd
 
 from bokehlib.io.places import ROOT
 from bokehlib.study import results, tables
@@ -9,11 +9,12 @@ MARKS = ("<!-- tableS2 -->\n", "<!-- /tableS2 -->")
 COLUMNS = ["method", "psnr_paper", "psnr", "ssim_paper", "ssim", "lpips_paper", "lpips_alex"]
 
 
-def table(root: Path = results.RESULTS) -> str:
-    """Table S2 with fewer columns, in Markdown, from the scores under `root`."""
-    scores = results.read_scores("synbokeh-mini", root=root)
-    frame = tables.build("tableS2", scores, results.published("tableS2"))
-    return tables.markdown(frame[COLUMNS], "tableS2")
+def table() -> str:
+    """The columns of the committed table in Markdown, above its caption."""
+    path = results.RESULTS / "tables" / "tableS2"
+    frame = pd.read_csv(path.with_suffix(".csv"))[COLUMNS]
+    caption = path.with_suffix(".md").read_text(encoding="utf-8").rpartition("\n\n")[2]
+    return tables.markdown(frame, "tableS2", caption)
 
 
 def shown(text: str) -> str:
@@ -25,6 +26,6 @@ def update() -> None:
     """Bring README.md up to date."""
     path = ROOT / "README.md"
     text = path.read_text(encoding="utf-8")
-    new = text.replace(MARKS[0] + shown(text), MARKS[0] + table())
     with results.replacing(path) as temporary:
+        new = text.replace(MARKS[0] + shown(text), MARKS[0] + table())
         temporary.write_text(new, encoding="utf-8", newline="\n")

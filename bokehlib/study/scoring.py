@@ -15,12 +15,12 @@ from typing import Any
 from bokehlib import data, methods, study
 from bokehlib.io import processes
 from bokehlib.io.errors import InputError
+from bokehlib.study.provenance import provenance
 from bokehlib.study.results import (
-    read_stamp,
+    is_up_to_date,
+    read_provenance,
     resolve,
     score_parameters,
-    scores_stand,
-    stamp,
     write_scores,
 )
 
@@ -78,7 +78,7 @@ def score(
     else:
         rows = measured(samples)
     seconds = time.perf_counter() - start
-    made_by = stamp(asked, 0, weights, data.data_hash(dataset), device, seconds) | more
+    made_by = provenance(asked, 0, weights, data.data_hash(dataset), device, seconds) | more
     if processes.is_main():
         write_scores(rows, made_by, dataset, method, part, root)
     return method, root
@@ -121,12 +121,12 @@ def choose(
         return found | {"crossed_ssim": crossed, "crossed_apertures": pair}
     method = asked["method"]
     wanted = score_parameters(source, method, "exact", asked["smoke"])
-    if not scores_stand(source, method, "exact", weights, data.data_hash(source), wanted, root):
+    if not is_up_to_date(source, method, "exact", weights, data.data_hash(source), wanted, root):
         raise InputError(
             f"aperture of {method} on {asked['dataset']}: found no scores on {source} of these "
             "weights and data; accepted: a run on that set first"
         )
-    aperture = read_stamp(source, method, root=root)["fitted"]["aperture"]
+    aperture = read_provenance(source, method, root=root)["fitted"]["aperture"]
     return {"aperture": aperture, "borrowed_from": source}
 
 

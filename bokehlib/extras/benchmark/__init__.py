@@ -1,7 +1,7 @@
 """Time and memory of attention, of the whole model and of all methods, on this machine.
 
-`python -m bokehlib benchmark` writes `scores/speed-<part>.csv` and its stamp, which `44_speed` and
-`45_pisa_scaling` read.
+`python -m bokehlib benchmark` writes `scores/speed-<part>.csv` and its stamp, which `44_speed`
+reads.
 """
 
 import argparse
@@ -49,7 +49,8 @@ def _measure(part: str, device: str, smoke: bool, out: Path) -> None:
 
     import torch
 
-    from bokehlib.study import results
+    from bokehlib.study import speed
+    from bokehlib.study.provenance import provenance
 
     name = torch.cuda.get_device_name() if device == "cuda" else device
     file = f"{part}-{device}" if part in OF_EACH_DEVICE else part
@@ -61,10 +62,10 @@ def _measure(part: str, device: str, smoke: bool, out: Path) -> None:
         seconds = time.perf_counter() - start
         values = (f"{v:.4g}" if isinstance(v, float) else str(v) for v in rows[-1].values())
         print(f"{seconds:6.1f} s  {'  '.join(values)}", flush=True)
-        stamp = results.stamp(asked, 0, "", "", name, seconds)
+        made_by = provenance(asked, 0, "", "", name, seconds)
         # An interrupted run leaves its rows here; a complete part replaces the earlier file.
-        results.write_speed(file, rows, stamp, out / "runs" / "benchmark")
-    results.write_speed(file, compared(rows), stamp, out)
+        speed.write(file, rows, made_by, out / "runs" / "benchmark")
+    speed.write(file, compared(rows), made_by, out)
     gc.collect()  # reference cycles left by one part would count as memory of the next
 
 

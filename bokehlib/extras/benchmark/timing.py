@@ -14,7 +14,7 @@ Work = Callable[[], Any]
 
 @dataclass(frozen=True)
 class Row:
-    """A measurement, with the columns of `tables.SPEED_COLUMNS`.
+    """A measurement, with the columns of `study.speed.COLUMNS`.
 
     `radius` is the largest circle of confusion in tokens, rounded up; `direction` is "forward", or
     "both" for forward and backward; `milliseconds` is the median of one call; `peak_gib` is the

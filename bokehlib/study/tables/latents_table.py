@@ -44,7 +44,7 @@ def trained_how(stamps: Iterable[dict[str, Any]]) -> str:
     """What was trained for how long and where, for the caption; "" without measurements.
 
     Args:
-        stamps: of the measured latents, as read by `results.read_stamp`.
+        stamps: of the measured latents, as read by `results.read_provenance`.
     """
     sentences = dict.fromkeys(_sentence(stamp) for stamp in stamps if stamp)
     return " ".join(sentences)

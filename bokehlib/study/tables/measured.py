@@ -11,17 +11,14 @@ from bokehlib.study.statistics import paired_difference
 
 ASPECTS = ("accuracy", "authenticity", "preference")  # columns (i) to (iii) of Table 1 (right)
 NETWORKS = {"lpips": ["lpips_alex", "lpips_squeeze", "lpips_vgg"]}  # the paper names no network
-HIGHER_IS_BETTER = {  # every other metric: lower is better
-    **{"psnr": True, "psnr_copy": True, "ssim": True},
-    **dict.fromkeys(ASPECTS, True),
-}
+MEANS = ["psnr", "ssim", *NETWORKS["lpips"], "dists", "seconds"]
 PICTURE = ["image", "blur", "perturbation"]
 
 
 def methods(scores: pd.DataFrame) -> list[str]:
     """Methods that run on every machine or have scores, in the order of the study.
 
-    Trainings of a recipe are not among them: they stand in Tables 2 and 2b.
+    Trainings of a recipe are not among them: they have Tables 2, 2b and 2c.
     """
     measured = {*scores["method"], *study.EMBEDDED}
     return [m for m in study.METHODS if m in measured and not study.TRAINING.match(m)]
@@ -33,15 +30,14 @@ def exact(scores: pd.DataFrame, dataset: str) -> pd.DataFrame:
 
 
 def means(rows: pd.DataFrame, names: Iterable[str]) -> pd.DataFrame:
-    """Mean of every metric and number of different pictures, one row a `method` of that name."""
-    columns = ["psnr", "ssim", *NETWORKS["lpips"], "dists", "seconds"]
+    """Mean of every metric and number of different pictures, one row per `method` of that name."""
     pictures = rows.drop_duplicates(["method", *PICTURE]).groupby("method").size()
-    ours = rows.groupby("method")[columns].mean().assign(images=pictures)
+    ours = rows.groupby("method")[MEANS].mean().assign(images=pictures)
     return ours.reindex(list(names)).fillna({"images": 0})
 
 
 def by_kind(probed: pd.DataFrame, kind: str, columns: dict[str, str]) -> pd.DataFrame:
-    """Results of a probe: a row per method with its label, a column per kind, mean PSNR in dB.
+    """One row per method with its label and one column per kind: mean PSNR in dB.
 
     Args:
         probed: as read by `results.read_probe`.
@@ -57,7 +53,9 @@ def by_kind(probed: pd.DataFrame, kind: str, columns: dict[str, str]) -> pd.Data
     return table
 
 
-def beside(published: pd.DataFrame, names: list[str], ours: pd.DataFrame) -> pd.DataFrame:
+def with_paper_columns(
+    published: pd.DataFrame, names: list[str], ours: pd.DataFrame
+) -> pd.DataFrame:
     """For every metric of the paper its column and ours, then the number of our images.
 
     Where the paper has no numbers at all: ours alone, all but the seconds.
@@ -83,19 +81,17 @@ def pairs(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
 
 
 def differences(both: pd.DataFrame) -> dict[str, Any]:
-    """First minus second with interval and verdict: PSNR in dB, LPIPS in % of the second's mean.
+    """First minus second, see `difference`: PSNR in dB, LPIPS in % of the second's mean.
 
     Args:
-        both: from `pairs`; `image` names the scene. Of several seeds only scenes count that
-            have been measured under all of them.
+        both: from `pairs`; `image` names the scene.
 
     Returns:
         `psnr_difference, psnr_low, psnr_high, psnr_verdict` and the same of LPIPS (AlexNet), whose
-        first is `lpips_percent`. Nothing where no picture is shared, no interval with one scene.
+        first is `lpips_percent`.
     """
-    return difference(both, "psnr") | difference(
-        both, "lpips_alex", "lpips", "percent", relative=True
-    )
+    percent = difference(both, "lpips_alex", "lpips", "percent", relative=True)
+    return difference(both, "psnr") | percent
 
 
 def difference(
@@ -105,26 +101,30 @@ def difference(
     ending: str = "difference",
     relative: bool = False,
 ) -> dict[str, Any]:
-    """First minus second of one metric, as in `differences`; `stem` "" = the metric's name."""
+    """First minus second of one metric with interval and verdict.
+
+    Of several seeds only scenes count that have been measured under all of them. Nothing where no
+    picture is shared, no interval with one scene.
+
+    Args:
+        both: from `pairs`.
+        metric: a column of it.
+        stem: what the names of the results begin with, by default the metric's name.
+        ending: of the difference itself.
+        relative: in percent of the second's mean.
+    """
     stem = stem or metric
     names = [f"{stem}_{end}" for end in (ending, "low", "high", "verdict")]
     rows = both.dropna(subset=[metric, f"{metric}_other"])
     if "seed" in rows:
         seeds = rows.groupby("image")["seed"].transform("nunique")
         rows = rows[seeds == rows["seed"].nunique()]
-    if rows.empty:
-        return dict(zip(names, (math.nan, math.nan, math.nan, None), strict=True))
     first, second = rows[metric], rows[f"{metric}_other"]
     scale = 100 / second.mean() if relative else 1.0
     if rows["image"].nunique() < 2:
         mean = scale * (first - second).mean()
         return dict(zip(names, (mean, math.nan, math.nan, None), strict=True))
-    found = paired_difference(
-        first,
-        second,
-        rows["image"],
-        rows.get("seed"),
-        higher_is_better=HIGHER_IS_BETTER.get(metric, False),
-    )
+    higher = metric in ("psnr", "ssim")
+    found = paired_difference(first, second, rows["image"], rows.get("seed"), higher)
     scaled = (scale * found.mean, scale * found.low, scale * found.high, found.verdict)
     return dict(zip(names, scaled, strict=True))

@@ -1,170 +1,99 @@
-"""Frames as text: headings, decimals, captions, "not run" where nothing was measured."""
+"""Frames as text, in Markdown and LaTeX: headings, decimals, "not run" where nothing was measured.
 
-import numpy as np
+pandas' Styler knows no Markdown, and the two must show the same cells: the frame becomes text
+first, then `DataFrame.to_markdown` and `Styler.to_latex` set it.
+"""
+
 import pandas as pd
 
 from bokehlib import study
-from bokehlib.data import SEARCH_RANGE
 from bokehlib.study.tables.in_focus_table import MARK
-from bokehlib.study.tables.measured import ASPECTS, HIGHER_IS_BETTER, NETWORKS
+from bokehlib.study.tables.measured import ASPECTS
 from bokehlib.study.tables.origins_table import GIVEN
 
-HEADINGS = {
-    "dataset": "Data set",
-    "method": "Method",
-    "setting": "Setting",
-    "tuned": "Tuned",
-    "trainings": "Trainings",
-    "images": "Images",
-    "psnr": "PSNR ↑",
-    "ssim": "SSIM ↑",
-    "dists": "DISTS ↓",
-    "lpips": "LPIPS ↓",
-    "lpips_alex": "LPIPS-Alex ↓",
-    "lpips_squeeze": "LPIPS-Squeeze ↓",
-    "lpips_vgg": "LPIPS-VGG ↓",
-    "psnr_difference": "PSNR difference ↑",
-    "lpips_percent": "LPIPS-Alex difference, % ↓",
-    "disparity": "Disparity",
-    "scenes": "Scenes",
-    "origin": "Origin of the light",
-    "psnr_method": "PSNR ↑",
-    "psnr_scatter": "Scatter's PSNR ↑",
-    "loss_method": "Loss, dB ↓",
-    "loss_scatter": "Scatter's loss, dB ↓",
-    "constant": "Constant, dB ↑",
-    "in_focus": "In focus, dB ↑",
-    "in_focus_inside": "In focus, 2 px inside, dB ↑",
-    "under_near_blur": "Under near blur, dB ↑",
-    "blurred": "Blurred, dB ↑",
-    "exact": "Exact, dB ↑",
-    "eroded_4": "Eroded 4 px, dB ↑",
-    "dilated_4": "Dilated 4 px, dB ↑",
+WORDS = {  # columns of text, and what cannot be averaged -> heading
+    **{"dataset": "Data set", "method": "Method", "setting": "Setting", "tuned": "Tuned"},
+    **{"disparity": "Disparity", "scenes": "Scenes", "origin": "Origin of the light"},
+    **{"latent": "Latent", "kept": "Numbers kept", "aspect": "Aspect", "pair": "Methods"},
+    **{name: name for name in ("what", "tokens", "heads", "radius", "direction")},
+    **{f"{stem}_verdict": "" for stem in ("psnr", "lpips", "rating")},
+}
+NUMBERS = {  # other columns -> heading, decimals
+    "trainings": ("Trainings", 0),
+    "images": ("Images", 0),
+    "psnr": ("PSNR ↑", 3),
+    "ssim": ("SSIM ↑", 4),
+    "dists": ("DISTS ↓", 4),
+    "lpips": ("LPIPS ↓", 4),
+    "lpips_alex": ("LPIPS-Alex ↓", 4),
+    "lpips_squeeze": ("LPIPS-Squeeze ↓", 4),
+    "lpips_vgg": ("LPIPS-VGG ↓", 4),
+    "psnr_difference": ("PSNR difference ↑", 2),
+    "lpips_percent": ("LPIPS-Alex difference, % ↓", 1),
+    "psnr_method": ("PSNR ↑", 2),
+    "psnr_scatter": ("Scatter's PSNR ↑", 2),
+    "loss_method": ("Loss, dB ↓", 2),
+    "loss_scatter": ("Scatter's loss, dB ↓", 2),
+    "constant": ("Constant, dB ↑", 2),
+    "in_focus": ("In focus, dB ↑", 2),
+    "in_focus_inside": ("In focus, 2 px inside, dB ↑", 2),
+    "under_near_blur": ("Under near blur, dB ↑", 2),
+    "blurred": ("Blurred, dB ↑", 2),
+    "exact": ("Exact, dB ↑", 2),
+    "eroded_4": ("Eroded 4 px, dB ↑", 2),
+    "dilated_4": ("Dilated 4 px, dB ↑", 2),
     **{
-        name: f"{label[0].upper()}{label[1:]}, dB ↑"
+        name: (f"{label[0].upper()}{label[1:]}, dB ↑", 2)
         for name, label in study.ROBUSTNESS_DISTURBANCES.items()
     },
-    "latent": "Latent",
-    "kept": "Numbers kept",
-    "psnr_copy": "Photographs' PSNR ↑",
-    "lpips_alex_copy": "Photographs' LPIPS-Alex ↓",
-    "seconds": "Seconds",
-    "aperture": "Aperture, px",
-    "ssim_crossed": "SSIM, cross-selected ↑",
-    "left_out": "Left out",
-    "peak_gib": "peak GiB",
-    "accuracy": "(i) Accuracy ↑",
-    "authenticity": "(ii) Authenticity ↑",
-    "preference": "(iii) Preference ↑",
-    "raters": "Raters",
-    "ratings": "Number of ratings",
-    "aspect": "Aspect",
-    "pair": "Methods",
-    "rating_difference": "Difference, points ↑",
-    "p": "p (Wilcoxon, Holm)",
-    "friedman": "Friedman's χ²",
-    "friedman_p": "p (Friedman)",
-    "alpha": "Krippendorff's α ↑",
-    "deviation": "Spread of differences, points",
-    "detectable": "Detectable, points ↓",
+    "psnr_copy": ("Photographs' PSNR ↑", 2),
+    "lpips_alex_copy": ("Photographs' LPIPS-Alex ↓", 4),
+    "seconds": ("Seconds", 3),
+    "aperture": ("Aperture, px", 2),
+    "ssim_crossed": ("SSIM, cross-selected ↑", 4),
+    "left_out": ("Left out", 0),
+    "milliseconds": ("milliseconds", 3),
+    "peak_gib": ("peak GiB", 3),
+    "ratio_to_plain": ("ratio to plain", 3),
+    "accuracy": ("(i) Accuracy ↑", 2),
+    "authenticity": ("(ii) Authenticity ↑", 2),
+    "preference": ("(iii) Preference ↑", 2),
+    "raters": ("Raters", 0),
+    "ratings": ("Number of ratings", 0),
+    "rating_difference": ("Difference, points ↑", 2),
+    "p": ("p (Wilcoxon, Holm)", 4),
+    "friedman": ("Friedman's χ²", 1),
+    "friedman_p": ("p (Friedman)", 4),
+    "alpha": ("Krippendorff's α ↑", 2),
+    "deviation": ("Spread of differences, points", 2),
+    "detectable": ("Detectable, points ↓", 2),
 }
-COMPARED = (  # the best of ours is bold
-    *("psnr", "ssim", "dists", *NETWORKS["lpips"], *ASPECTS),
+BOLD = {  # the best of ours is
+    *("psnr", "ssim", "dists", "lpips_alex", "lpips_squeeze", "lpips_vgg", *ASPECTS),
     *("psnr_copy", "lpips_alex_copy"),
-)
-DECIMALS = {  # else 4
-    **{"psnr": 3, "psnr_copy": 2, "trainings": 0, "images": 0, "seconds": 3},
-    **{"aperture": 2, "left_out": 0},
-    **{"psnr_method": 2, "psnr_scatter": 2, "psnr_difference": 2, "lpips_percent": 1},
-    **{"loss_method": 2, "loss_scatter": 2},
-    **dict.fromkeys((*study.FOCUS_REGIONS.values(), *study.STRAND_ERRORS.values()), 2),
-    **{"milliseconds": 3, "peak_gib": 3, "ratio_to_plain": 3},
-    **dict.fromkeys(ASPECTS, 2),
-    **{"raters": 0, "ratings": 0, "rating_difference": 2, "friedman": 1, "alpha": 2},
-    **{"deviation": 2, "detectable": 2},
 }
 CHANCES = ("p", "friedman_p")  # "< 0.0001" where four decimals show none
-WORDS = (
-    *("dataset", "method", "tuned", "setting", "disparity", "scenes", "psnr_verdict"),
-    *("lpips_verdict", "what", "tokens", "heads", "radius", "direction"),
-    *("aspect", "pair", "rating_verdict", "latent", "kept", "origin"),
-)
-DIFFERENCES = {  # with bounds and verdict
-    **{"psnr_difference": "psnr", "lpips_percent": "lpips"},
-    "rating_difference": "rating",
+DIFFERENCES = {  # with a sign, bounds and verdict -> what these columns begin with
+    **{"psnr_difference": "psnr", "lpips_percent": "lpips", "rating_difference": "rating"},
 }
-LATEX_SIGNS = {
-    **{"_": r"\_", "%": r"\%", "±": r"$\pm$", "↑": r"$\uparrow$", "↓": r"$\downarrow$"},
-    **{"χ²": r"$\chi^2$", "α": r"$\alpha$", "−": r"$-$", "<": r"$<$"},
-}
-NOT_EVERYWHERE = (  # "–" where other numbers of ours stand in the row
+INTERVALS = DIFFERENCES | {aspect: aspect for aspect in ASPECTS}
+SPARSE = (  # "–" in a row with other numbers of ours
     *DIFFERENCES,
     *("loss_method", "loss_scatter", "peak_gib", "ratio_to_plain"),
     *("aperture", "ssim_crossed", "p"),
 )
+LATEX_SIGNS = {
+    **{"_": r"\_", "%": r"\%", "±": r"$\pm$", "↑": r"$\uparrow$", "↓": r"$\downarrow$"},
+    **{"χ²": r"$\chi^2$", "α": r"$\alpha$", "−": r"$-$", "<": r"$<$"},
+}
 LABELS = study.DATASETS | {
     "ebb_val294": "EBB Val294, exposure-aligned",
     "ebb_val294-original": "EBB Val294, original",
     "ebb_val294-original-borrowed": "EBB Val294, original, at the aligned set's aperture",
 }
-_PAPER = "Columns headed “paper” are the paper's own numbers"
-_VARIANTS = "the paper's BokehDiff (on SDXL) stands beside each of our variants of it"
-_NETWORK = "the paper does not say which network its LPIPS uses"
-_APERTURE = (
-    f"Aperture: px per unit of disparity, the one from {SEARCH_RANGE[0]:g} to "
-    f"{SEARCH_RANGE[1]:g} for the whole set with the greatest mean SSIM, "
-    "chosen on the pictures that are scored, as in the paper; cross-selected: each half of the set "
-    "at the aperture that the other half chose. Left out: pictures that could not be read"
-)
 _INTERVAL = "[95 % interval] and verdict"
 _ROWS = "Verdicts are not corrected for the number of rows."
-_EQUAL = study.TRAININGS["full-s0"]
-_ALIKE = (
-    f"All trained alike on the embedded prior, {_EQUAL.steps} steps of {_EQUAL.batch_size} pairs; "
-    "in the losses LPIPS is SqueezeNet's and {}. "
-)
-_MEANS = (
-    f"Means over trainings and images. Differences, with {_INTERVAL}, are to {{}}, on the same "
-    "images and seeds. The intervals come from resampled scenes, and seeds if there are several; "
-    f"one training speaks of these networks, not of their recipes. {_ROWS}"
-)
-_TRAININGS = _ALIKE.format("the discriminator stands on an untrained ConvNeXt") + _MEANS
-CAPTIONS = {
-    "table1_quality": (f"Table 1 (left): quality. {_PAPER}; {_VARIANTS}; {_NETWORK}. {_APERTURE}."),
-    "tableS1": (
-        f"Table S1: quality at two exposures, and duration. {_PAPER}, who print the original set "
-        f"at its own aperture alone; {_VARIANTS}; {_NETWORK}. {_APERTURE}."
-    ),
-    "tableS2": (
-        f"Table S2: quality on synthetic scenes. {_PAPER} on SYNBOKEH300, which was never "
-        "released; ours are on SYNBOKEH-mini, the embedded benchmark. They are different data "
-        f"sets: compare within a column, not across the two; {_VARIANTS}; {_NETWORK}."
-    ),
-    "tableS2_rebuilt": (
-        "Table S2 on a rebuilt SYNBOKEH300: 300 scenes at four blurs, made by our synthesis of a "
-        f"user's own photographs and cut-outs. {_PAPER} on the authors' set, which was never "
-        f"released: compare within a column, not across the two; {_VARIANTS}; {_NETWORK}. Left "
-        "out: pictures that could not be read."
-    ),
-    "tableS2_rendered": (
-        "Quality on the path-traced scenes, which none of our networks was trained on: hair, wire, "
-        "leaves, glass, slanted floors and lamps through a thin lens, two focus distances at three "
-        "openings each. The paper has no such table."
-    ),
-    "table2_ablation": (
-        f"Table 2: ablation. {_PAPER}, SDXL on EBB Val294; ours are the embedded model on "
-        f"SYNBOKEH-mini; {_NETWORK}. {_TRAININGS.format('the complete model')}"
-    ),
-    "table2b_physics": (
-        "Table 2b: what each part of the physics is worth, on the embedded model and "
-        "SYNBOKEH-mini. " + _TRAININGS.format('PISA with visibility "paper"')
-    ),
-    "table2c_beyond": (
-        "Table 2c: what is tuned, and what the paper does not have, each by itself, on the "
-        "embedded model and SYNBOKEH-mini. Layers: the render of that name in Table S2. "
-        + _ALIKE.format("there is no adversarial term")
-        + _MEANS.format("the first row")
-    ),
+CAPTIONS = {  # of the diagnostics; every other notebook passes its own
     "latents": (
         "What does the latent space cost? The same networks made for latents of so many pixels a "
         "side and channels, each trained alike. Numbers kept: of the latent, for 100 of the "
@@ -174,12 +103,6 @@ CAPTIONS = {
         f"{_INTERVAL}, are to {study.EMBEDDED_LATENT.label}, the embedded model's latent; the "
         "intervals come from resampled scenes: one training speaks of these networks, not of "
         f"their latents. {_ROWS}"
-    ),
-    "claims": (
-        f"Better than the classical renderer (Scatter)? Differences, with {_INTERVAL}, are to it, "
-        "on the same images. The intervals come from resampled scenes: they speak of other scenes, "
-        "not of other trainings. Loss: PSNR at the exact disparity minus that at the wrong one, "
-        f"on the same images; there, one lens a scene. {_ROWS}"
     ),
     "strands": (
         "Within 10 px of hair, wire and twigs on the path-traced scenes: means over images of the "
@@ -205,92 +128,67 @@ CAPTIONS = {
         "of something nearer, and what is blurred itself. Regions of fewer than 100 pixels do not "
         f"count. The marks: {MARK:g} dB for constant and for in focus."
     ),
-    "speed": (
-        "Durations and peak memory; ratios are to plain attention in the same run. `pisa` has one "
-        "radius everywhere, `pisa-photo` those of a photograph, up to that one. A method's row is "
-        "the median over the images of SYNBOKEH-mini, on the device of its score stamp; with a "
-        "size and a device, all methods in one run on one photograph whose mean radius is 15 px "
-        "at 1536x1024 and in proportion at 384x256, `worst` its largest disc at every pixel."
-    ),
 }
 
 
 def _best(frame: pd.DataFrame, column: str) -> pd.Series:
     """Which rows hold the best of our numbers within their block, ties at what is shown."""
-    shown = frame[column].astype(float).round(DECIMALS.get(column, 4))
+    heading, decimals = NUMBERS[column]
+    shown = frame[column].astype(float).round(decimals)
     one = pd.Series(0, index=frame.index)
     block = next((frame[c] for c in ("dataset", "tuned", "origin") if c in frame), one)
     groups = shown.groupby(block)
-    extreme = groups.transform("max" if HIGHER_IS_BETTER.get(column) else "min")
+    extreme = groups.transform("max" if heading.endswith("↑") else "min")
     return (shown == extreme) & (groups.transform("count") > 1)
 
 
 def _text(frame: pd.DataFrame, column: str, bold: str) -> list[str]:
     if column in WORDS:
         return ["" if pd.isna(word) else str(word) for word in frame[column]]
-    decimals = DECIMALS.get(column.removesuffix("_paper"), 4)
+    _, decimals = NUMBERS[column.removesuffix("_paper")]
+    form = f"{'+' if column in DIFFERENCES else ''}.{decimals}f"
     absent = pd.Series("–" if column.endswith("_paper") else "not run", frame.index)
-    if column in NOT_EVERYWHERE:
-        absent = absent.mask(_measured(frame), "–")
-    sign = "+" if column in DIFFERENCES else ""
+    if column in SPARSE:
+        ours = [c for c in frame if c not in (*WORDS, "images") and not c.endswith("_paper")]
+        absent = absent.mask(frame[ours].notna().any(axis=1), "–")
     values = frame[column].astype(float)
-    numbers = [
-        none if np.isnan(x) else f"{x:{sign}.{decimals}f}"
-        for x, none in zip(values, absent, strict=True)
-    ]
+    texts = values.map(f"{{:{form}}}".format).where(values.notna(), absent)
     if column in CHANCES:
-        return ["< 0.0001" if x < 5e-5 else text for x, text in zip(values, numbers, strict=True)]
-    if column in DIFFERENCES:
-        return _with_intervals(numbers, frame, DIFFERENCES[column], decimals)
-    if column not in COMPARED:
-        return numbers
-    marks = _best(frame, column)
-    marked = [bold.format(n) if mark else n for n, mark in zip(numbers, marks, strict=True)]
-    return _with_bounds(marked, frame, column) if column in ASPECTS else marked
+        texts = texts.mask(values < 5e-5, "< 0.0001")
+    if column in BOLD:
+        texts = texts.mask(_best(frame, column), texts.map(bold.format))
+    return _with_intervals(texts, frame, column, form) if column in INTERVALS else [*texts]
 
 
-def _measured(frame: pd.DataFrame) -> pd.Series:
-    """Which rows hold a number of ours."""
-    ours = [c for c in frame if c not in (*WORDS, "images") and not c.endswith("_paper")]
-    return frame[ours].notna().any(axis=1)
-
-
-def _with_intervals(means: list[str], frame: pd.DataFrame, stem: str, decimals: int) -> list[str]:
-    """Each mean as "+0.53 [+0.36, +0.71] better", alone where it has no interval."""
-    rest = frame[[f"{stem}_{end}" for end in ("low", "high", "verdict")]]
+def _with_intervals(texts: pd.Series, frame: pd.DataFrame, column: str, form: str) -> list[str]:
+    """Each number as "+0.53 [+0.36, +0.71] better", alone where it has no interval."""
+    stem = INTERVALS[column]
+    low, high = frame[f"{stem}_low"], frame[f"{stem}_high"]
+    words = frame.get(f"{stem}_verdict", pd.Series("", frame.index))
     return [
-        mean if pd.isna(low) else f"{mean} [{low:+.{decimals}f}, {high:+.{decimals}f}] {verdict}"
-        for mean, (low, high, verdict) in zip(means, rest.to_numpy(), strict=True)
-    ]
-
-
-def _with_bounds(means: list[str], frame: pd.DataFrame, column: str) -> list[str]:
-    """Each mean as "4.12 [3.98, 4.25]", alone where it has no interval."""
-    bounds = frame[[f"{column}_{end}" for end in ("low", "high")]].to_numpy()
-    return [
-        mean if np.isnan(low) else f"{mean} [{low:.2f}, {high:.2f}]"
-        for mean, (low, high) in zip(means, bounds, strict=True)
+        text if pd.isna(a) else f"{text} [{a:{form}}, {b:{form}}] {word}".rstrip()
+        for text, a, b, word in zip(texts, low, high, words, strict=True)
     ]
 
 
 def _columns(frame: pd.DataFrame) -> list[str]:
-    """Columns that are shown; bounds and verdict stand in the cell of their mean or difference."""
-    stems = (*DIFFERENCES.values(), *ASPECTS)
-    inside = {f"{stem}_{end}" for stem in stems for end in ("low", "high", "verdict")}
+    """Columns that are shown; bounds and verdicts are in the cell of their number."""
+    ends = ("low", "high", "verdict")
+    inside = {f"{stem}_{end}" for stem in INTERVALS.values() for end in ends}
     return [column for column in frame if column not in inside]
 
 
 def _heading(column: str) -> str:
     plain = column.removesuffix("_paper")
-    heading = HEADINGS.get(plain, plain.replace("_", " "))
+    heading = WORDS[plain] if plain in WORDS else NUMBERS[plain][0]
     return f"{heading} paper" if column != plain else heading
 
 
-def display(frame: pd.DataFrame, bold: str) -> pd.DataFrame:
+def display(frame: pd.DataFrame, bold: str = "{}") -> pd.DataFrame:
     """The frame as text under headings, the best of ours in bold.
 
     Args:
-        frame: numbers, in columns that `HEADINGS` or `WORDS` name.
+        frame: numbers, in columns that `WORDS` or `NUMBERS` name.
         bold: pattern of a bold number, "**{}**" in Markdown.
     """
     labelled = frame.replace({"dataset": LABELS}) if "dataset" in frame else frame
@@ -298,23 +196,23 @@ def display(frame: pd.DataFrame, bold: str) -> pd.DataFrame:
     return pd.DataFrame(shown).rename(columns=_heading)
 
 
-def _caption(name: str, note: str) -> str:
-    return f"{CAPTIONS.get(name, '')} {note}".strip()
-
-
-def markdown(frame: pd.DataFrame, name: str, note: str = "") -> str:
-    """The table in Markdown with its caption and the note below."""
+def markdown(frame: pd.DataFrame, name: str, caption: str = "") -> str:
+    """The table in Markdown with its caption below."""
     shown = display(frame, bold="**{}**")
     sides = ["left" if column in WORDS else "right" for column in _columns(frame)]
     text = shown.to_markdown(index=False, disable_numparse=True, colalign=sides)
-    return f"{text}\n\n{_caption(name, note)}\n"
+    return f"{text}\n\n{_caption(name, caption)}\n"
 
 
-def latex(frame: pd.DataFrame, name: str, note: str = "") -> str:
-    """The table in LaTeX (booktabs) with its caption, ended by the note."""
+def latex(frame: pd.DataFrame, name: str, caption: str = "") -> str:
+    """The table in LaTeX (booktabs) with its caption."""
     shown = display(frame, bold=r"\textbf{{{}}}").style.hide(axis="index")
     sides = "".join("l" if column in WORDS else "r" for column in _columns(frame))
-    text = shown.to_latex(hrules=True, column_format=sides, caption=_caption(name, note))
+    text = shown.to_latex(hrules=True, column_format=sides, caption=_caption(name, caption))
     for sign, written in LATEX_SIGNS.items():
         text = text.replace(sign, written)
     return text
+
+
+def _caption(name: str, caption: str) -> str:
+    return f"{CAPTIONS.get(name, '')} {caption}".strip()

@@ -1,6 +1,5 @@
 """Laws of running notebooks: checked parameters, once, failures never count as done."""
 
-import json
 from types import SimpleNamespace
 
 import nbformat
@@ -11,9 +10,10 @@ from bokehlib import data, methods, study
 from bokehlib.io import places
 from bokehlib.io.errors import InputError
 from bokehlib.study import results, runner
+from bokehlib.study.provenance import provenance
 
-SCORED = [need.method for need in study.ARTEFACTS["tableS2"].scores]
-DISTURBED = [need.method for need in study.ARTEFACTS["fig7_robustness"].scores]
+SCORED = [need.method for need in study.OUTPUTS["tableS2"].scores]
+DISTURBED = [need.method for need in study.OUTPUTS["fig7_robustness"].scores]
 
 KERNEL = {"kernelspec": {"name": "python3", "language": "python", "display_name": "Python 3"}}
 
@@ -45,7 +45,7 @@ def executed(notebooks):
 # --- One notebook ----------------------------------------------------------------------------
 
 
-def test_a_notebook_runs_in_this_python_at_the_root_and_what_stands_is_not_run_again(notebooks):
+def test_a_notebook_runs_in_this_python_at_the_root_and_is_not_run_again(notebooks):
     import sys
 
     first = runner.run("divide", notebooks.root, divisor=2)
@@ -80,16 +80,6 @@ def test_a_failed_run_is_kept_to_look_at_and_never_counted_as_done(notebooks):
     assert name.endswith(".failed.ipynb")
 
 
-def test_a_failure_after_a_success_takes_the_success_away(notebooks):
-    runner.run("divide", notebooks.root, divisor=2)
-    notebooks.log.unlink()
-    notebooks.log.mkdir()  # now the notebook cannot write its log
-    with pytest.raises(papermill.PapermillExecutionError):
-        runner.run("divide", notebooks.root, fresh=True, divisor=2)
-    (name,) = executed(notebooks)
-    assert name.endswith(".failed.ipynb")
-
-
 def test_ctrl_c_leaves_nothing_half_written(notebooks, monkeypatch):
     def interrupted(source, target, parameters):
         target.write_text("{half of a notebo")
@@ -106,7 +96,7 @@ def test_ctrl_c_leaves_nothing_half_written(notebooks, monkeypatch):
 
 @pytest.fixture
 def made_up(tmp_path, monkeypatch):
-    """A study whose notebooks are not run but noted, and whose workers leave stamps."""
+    """A study whose notebooks are not run but noted, and whose workers leave provenance."""
     ran = []
     workers = {probe.worker: name for name, probe in study.PROBES.items()}
 
@@ -116,31 +106,31 @@ def made_up(tmp_path, monkeypatch):
             leave_probe(root, workers[notebook], parameters["method"])
         elif notebook.startswith("3"):
             what = (parameters["dataset"], parameters["method"], parameters.get("part", "exact"))
-            leave_stamp(root, *what)
+            leave_scores(root, *what)
         return root
 
     monkeypatch.setattr(runner, "run", run)
     monkeypatch.setattr(methods, "lacks", lambda name: "weights" * (name not in study.METHODS))
     monkeypatch.setattr(methods, "weights_hash", lambda name: "w")
     monkeypatch.setattr(data, "data_hash", lambda name: "d")
-    monkeypatch.setattr(runner, "_picture_steps", lambda *_: [])
+    monkeypatch.setattr(runner.pictures, "is_up_to_date", lambda *_: True)
     return SimpleNamespace(ran=ran, root=tmp_path)
 
 
-def leave_stamp(root, dataset, method, part, weights="w", smoke=False):
+def leave_scores(root, dataset, method, part, weights="w", smoke=False):
     row = {"dataset": dataset, "image": "s", "method": method, "blur": 2, "psnr": 30.0}
     row |= {"perturbation": {"exact": 0, "perturbed": 2, "disturbed": "coarse"}[part]}
     asked = results.score_parameters(dataset, method, part, smoke)
-    stamp = results.stamp(asked, 0, weights, "d", "cpu", wall_seconds=60.0)
-    results.write_scores([row], stamp, dataset, method, part, root)
+    made_by = provenance(asked, 0, weights, "d", "cpu", wall_seconds=60.0)
+    results.write_scores([row], made_by, dataset, method, part, root)
 
 
 def leave_probe(root, probe, method):
     found = study.PROBES[probe]
     asked = results.probe_parameters(probe, method, smoke=False)
     row = {name: "s" if kind == "str" else 2 for name, kind in found.columns.items()}
-    stamp = results.stamp(asked, 0, "w", "d" if found.dataset else "", "cpu")
-    results.write_probe([row], stamp, probe, method, root)
+    made_by = provenance(asked, 0, "w", "d" if found.dataset else "", "cpu")
+    results.write_probe([row], made_by, probe, method, root)
 
 
 def reproduce(made_up, *names, **options):
@@ -149,16 +139,24 @@ def reproduce(made_up, *names, **options):
     return code, [(notebook, p.get("method", "")) for notebook, p in made_up.ran]
 
 
-def test_a_fresh_clone_with_standing_scores_only_runs_reporters(made_up):
-    probes = [item for a in study.ARTEFACTS.values() for item in a.probes.items()]
+def test_a_fresh_clone_with_scores_up_to_date_runs_reporters_once_and_nothing_else(made_up):
+    probes = [item for a in study.OUTPUTS.values() for item in a.probes.items()]
     for probe, method in {(probe, method) for probe, names in probes for method in names}:
         leave_probe(made_up.root, probe, method)
-    for need in {n for a in study.ARTEFACTS.values() for n in a.scores}:
+    for need in {n for a in study.OUTPUTS.values() for n in a.scores}:
         for part in results.PARTS if need.perturbed else ("exact",):
-            leave_stamp(made_up.root, need.dataset, need.method, part)
-    code, ran = reproduce(made_up)
+            leave_scores(made_up.root, need.dataset, need.method, part)
+    code, _ = reproduce(made_up)
     assert code == 0
-    assert [notebook for notebook, _ in ran] == [a.notebook for a in study.ARTEFACTS.values()]
+    wanted = {(o.notebook, *o.parameters.values()) for o in study.OUTPUTS.values()}
+    common = {"smoke": False, "results": str(made_up.root)}
+    given = [(n, *(p[k] for k in p if k not in common)) for n, p in made_up.ran]
+    assert (len(given), {*given}) == (len(wanted), wanted)
+
+
+def test_of_the_committed_results_nothing_is_measured_again():
+    steps, _ = runner.plan(study.OUTPUTS, smoke=False, fresh=False, root=results.RESULTS)
+    assert [step.title for step in steps if step.notebook.startswith("3")] == []
 
 
 def test_missing_scores_are_measured_before_their_reporter_and_exact_before_perturbed(made_up):
@@ -169,21 +167,11 @@ def test_missing_scores_are_measured_before_their_reporter_and_exact_before_pert
             for name in DISTURBED
             for notebook in ("30_score", "31_score_perturbed", "31_score_perturbed")
         ],
-        ("43_fig7_robustness", ""),
+        ("43_robustness", ""),
         *[("30_score", name) for name in SCORED if name not in DISTURBED],
-        ("40_quality_tables", ""),
+        ("40_quality", ""),
     ]
-    assert reproduce(made_up, "fig7_robustness")[1] == [("43_fig7_robustness", "")]
-
-
-def test_of_a_score_file_only_the_missing_part_is_measured(made_up):
-    for method in DISTURBED:
-        for part in ("exact", "perturbed"):
-            leave_stamp(made_up.root, "synbokeh-mini", method, part)
-    _, ran = reproduce(made_up, "fig7_robustness")
-    missing = len(DISTURBED)
-    assert [name for name, _ in ran] == ["31_score_perturbed"] * missing + ["43_fig7_robustness"]
-    assert [p["part"] for _, p in made_up.ran[:-1]] == ["disturbed"] * missing
+    assert reproduce(made_up, "fig7_robustness")[1] == [("43_robustness", "")]
 
 
 def test_a_radius_sweep_runs_once_and_again_with_new_weights(made_up, monkeypatch):
@@ -196,30 +184,17 @@ def test_a_radius_sweep_runs_once_and_again_with_new_weights(made_up, monkeypatc
     assert reproduce(made_up, "radius_sweep")[1] == [sweeps[0], ("47_radius", "")]
 
 
-def test_what_is_in_focus_is_measured_once_and_again_with_new_weights_or_data(made_up, monkeypatch):
-    workers = [("34_focus", name) for name in study.EMBEDDED]
-    assert reproduce(made_up, "in_focus")[1] == [*workers, ("49_in_focus", "")]
-    assert reproduce(made_up, "in_focus")[1] == [("49_in_focus", "")]
-    changed = lambda name: "new" if name == "scatter" else "w"  # noqa: E731
-    monkeypatch.setattr(methods, "weights_hash", changed)
-    assert reproduce(made_up, "in_focus")[1] == [workers[1], ("49_in_focus", "")]
-    monkeypatch.setattr(data, "data_hash", lambda name: "new")
-    assert reproduce(made_up, "in_focus")[1] == [*workers, ("49_in_focus", "")]
-    monkeypatch.setattr(data, "data_hash", lambda name: "")
-    assert reproduce(made_up, "in_focus")[1] == [("49_in_focus", "")]
-
-
-def test_new_weights_make_scores_fall_and_only_those(made_up, monkeypatch):
+def test_new_weights_outdate_their_scores_and_only_those(made_up, monkeypatch):
     reproduce(made_up)
     changed = lambda name: "new" if name == "scatter" else "w"  # noqa: E731
     monkeypatch.setattr(methods, "weights_hash", changed)
     _, ran = reproduce(made_up, "tableS2")
-    assert ran == [("30_score", "scatter"), ("40_quality_tables", "")]
+    assert ran == [("30_score", "scatter"), ("40_quality", "")]
 
 
-def test_smoke_scores_do_not_stand_for_the_study(made_up):
+def test_smoke_scores_are_no_scores_of_the_study(made_up):
     for method in SCORED:
-        leave_stamp(made_up.root, "synbokeh-mini", method, "exact", smoke=True)
+        leave_scores(made_up.root, "synbokeh-mini", method, "exact", smoke=True)
     _, ran = reproduce(made_up, "tableS2")
     assert len(ran) == len(SCORED) + 1
 
@@ -228,13 +203,13 @@ def test_fresh_measures_all_again_and_says_beforehand_how_long(made_up, capsys):
     reproduce(made_up, "tableS2")
     capsys.readouterr()
     _, ran = reproduce(made_up, "tableS2", fresh=True)
-    assert [notebook for notebook, _ in ran] == ["30_score"] * len(SCORED) + ["40_quality_tables"]
+    assert [notebook for notebook, _ in ran] == ["30_score"] * len(SCORED) + ["40_quality"]
     first = capsys.readouterr().out.splitlines()[0]
-    minutes = len(SCORED)  # each stamp says one
-    assert first == f"measuring all again takes about {minutes} min, by the times in the stamps"
+    minutes = len(SCORED)  # each takes one by its provenance
+    assert first == f"measuring all again takes about {minutes} min, by the times of the last runs"
 
 
-def test_a_method_that_lacks_something_is_left_out_with_the_reason_once(
+def test_a_method_that_misses_something_is_skipped_with_the_reason_once(
     made_up, monkeypatch, capsys
 ):
     lacks = {"bokehdiff-mini": "weights"}
@@ -243,7 +218,7 @@ def test_a_method_that_lacks_something_is_left_out_with_the_reason_once(
     assert code == 0
     assert ("30_score", "bokehdiff-mini") not in ran
     assert ("30_score", "scatter") in ran
-    assert capsys.readouterr().out.count("left out: bokehdiff-mini: weights") == 1
+    assert capsys.readouterr().out.count("skipped: bokehdiff-mini: weights") == 1
 
 
 def test_trainings_are_scored_where_their_adapters_are_and_not_missed_elsewhere(
@@ -254,14 +229,14 @@ def test_trainings_are_scored_where_their_adapters_are_and_not_missed_elsewhere(
     monkeypatch.setattr(methods, "lacks", absent)
     _, ran = reproduce(made_up, "table2_ablation")
     assert {name for notebook, name in ran if notebook == "30_score"} == {*trained}
-    assert "left out" not in capsys.readouterr().out
+    assert "skipped" not in capsys.readouterr().out
 
 
 def test_a_published_set_that_is_not_here_is_one_line_for_all_methods(made_up, monkeypatch, capsys):
     monkeypatch.setattr(data, "data_hash", lambda name: "")
     code, ran = reproduce(made_up, "tableS1", "table1_quality")
-    assert (code, ran) == (0, [("40_quality_tables", "")] * 2)
-    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("left out")]
+    assert (code, ran) == (0, [("40_quality", "")] * 2)
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("skipped")]
     assert [line.split(":")[1] for line in lines] == [" ebb_val294", " blb_level5"]
     assert all("source: " in line for line in lines)
 
@@ -269,11 +244,11 @@ def test_a_published_set_that_is_not_here_is_one_line_for_all_methods(made_up, m
 def test_a_published_set_is_measured_by_its_own_worker_and_who_borrows_comes_later(made_up):
     reproduce(made_up, "tableS1")
     *runs, (last, _) = made_up.ran
-    assert last == "40_quality_tables"
+    assert last == "40_quality"
     assert {notebook for notebook, _ in runs} == {"35_score_published"}
     sets = [p["dataset"] for _, p in runs if p["method"] == "scatter"]
     assert sets == ["ebb_val294", "ebb_val294-original-borrowed", "ebb_val294-original"]
-    assert reproduce(made_up, "tableS1")[1] == [("40_quality_tables", "")]
+    assert reproduce(made_up, "tableS1")[1] == [("40_quality", "")]
 
 
 def test_a_failed_notebook_gives_a_clear_line_and_code_1_and_the_rest_still_runs(
@@ -289,7 +264,7 @@ def test_a_failed_notebook_gives_a_clear_line_and_code_1_and_the_rest_still_runs
     monkeypatch.setattr(runner, "run", run)
     code, ran = reproduce(made_up, "tableS2")
     assert code == 1
-    assert ran[-1] == ("40_quality_tables", "")
+    assert ran[-1] == ("40_quality", "")
     captured = capsys.readouterr()
     assert captured.err == (
         "FAILED 30_score input synbokeh-mini: ValueError: no (see input.failed.ipynb)\n"
@@ -299,7 +274,7 @@ def test_a_failed_notebook_gives_a_clear_line_and_code_1_and_the_rest_still_runs
     )
 
 
-def test_executed_notebooks_carry_their_parameters(notebooks):
-    path = runner.run("divide", notebooks.root, divisor=3)
-    found = json.loads(path.read_text())["metadata"]["papermill"]["parameters"]
-    assert found == {"divisor": 3}
+def test_an_unknown_table_is_refused_with_the_known_ones(made_up):
+    with pytest.raises(InputError, match=r"table9.*tableS2"):
+        reproduce(made_up, "table9")
+    assert made_up.ran == []
